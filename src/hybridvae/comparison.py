@@ -1,0 +1,132 @@
+"""From per-user results to metrics files, and from those of several models to one table."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hybridvae.evaluation import LIST_LENGTH, Judgement
+from hybridvae.seeds import random_generator
+from hybridvae.significance import bootstrap_intervals, effect_size, holm, sign_flip_p
+
+TABLE_COLUMNS = ("sampled/ndcg@10", "sampled/hit@10", "sampled/mrr", "full/ndcg@10", "full/recall@10", "full/recall@20", "full/mrr")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """The block `evaluation` of params.yaml."""
+
+    bootstrap_resamples: int = 1000
+    permutations: int = 10_000
+
+    def __post_init__(self) -> None:
+        if self.bootstrap_resamples < 1 or self.permutations < 1:
+            raise ValueError("bootstrap_resamples and permutations must be at least 1")
+
+
+def summarise(judgement: Judgement, config: EvaluationConfig, *, seed: int) -> dict[str, Any]:
+    """Means and 95 % intervals of a judgement: {"users", "targets", protocol: {metric: {mean, low, high}}}.
+
+    The resamples are drawn from `seed` alone, so all models are judged on the same ones.
+    """
+    frame = judgement.per_user
+    names = [name for name in frame.columns if "/" in name]
+    values = frame[names].to_numpy(dtype=np.float64)
+    weights = np.stack([_weights(frame, name) for name in names], axis=1)
+    random = random_generator(seed, "bootstrap")
+    bounds = bootstrap_intervals(values, weights, resamples=config.bootstrap_resamples, random=random)
+    summary: dict[str, Any] = {"users": len(frame), "targets": int(frame["targets"].sum())}
+    for name, mean, low, high in zip(names, *bounds, strict=True):
+        protocol, _, metric = name.partition("/")
+        summary.setdefault(protocol, {})[metric] = {"mean": float(mean), "low": float(low), "high": float(high)}
+    summary["full"][f"coverage@{LIST_LENGTH}"] = judgement.coverage
+    return summary
+
+
+def _weights(frame: pd.DataFrame, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Sampled figures are means over targets, the others over users."""
+    weights = frame["targets"] if name.startswith("sampled/") else pd.Series(1.0, index=frame.index)
+    return weights.to_numpy(dtype=np.float64)
+
+
+def compare(
+    per_user: dict[str, pd.DataFrame], *, reference: str, config: EvaluationConfig, seed: int
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Test the model `reference` against each other one on NDCG@10, by every protocol at hand.
+
+    Args:
+        per_user: of each model, one row a user (see `Judgement.per_user`), the users being the same.
+
+    Returns:
+        protocol -> model -> difference of the means, relative difference, effect size d, p and p_holm;
+        the correction is over the models of a protocol.
+    """
+    base = per_user[reference]
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    for name in (column for column in base.columns if column.endswith("/ndcg@10")):
+        protocol = name.partition("/")[0]
+        weights = _weights(base, name)
+        tests: dict[str, dict[str, float]] = {}
+        for model, frame in per_user.items():
+            if model == reference:
+                continue
+            other = frame[name].to_numpy(dtype=np.float64)
+            difference = base[name].to_numpy(dtype=np.float64) - other
+            mean = float((weights * difference).sum() / weights.sum())
+            level = float((weights * other).sum() / weights.sum())
+            random = random_generator(seed, "permutation", protocol, model)
+            tests[model] = {
+                "difference": mean,
+                "relative": mean / level if level else 0.0,
+                "effect_size": effect_size(difference),
+                "p": sign_flip_p(weights * difference, permutations=config.permutations, random=random),
+            }
+        for test, corrected in zip(tests.values(), holm([test["p"] for test in tests.values()]), strict=True):
+            test["p_holm"] = corrected
+        results[protocol] = tests
+    return results
+
+
+def metrics_table(metrics: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """Means of TABLE_COLUMNS, one row a model, best full-ranking NDCG@10 first.
+
+    Args:
+        metrics: of each model, what `metrics/<part>/<model>.json` holds.
+    """
+    columns = [*TABLE_COLUMNS]
+    if all("cold" in of_model for of_model in metrics.values()):
+        columns.append("cold/ndcg@10")
+    rows = {}
+    for model, of_model in metrics.items():
+        row = {}
+        for column in columns:
+            protocol, _, metric = column.partition("/")
+            row[column] = of_model[protocol][metric]["mean"]
+        rows[model] = row | {"coverage@10": of_model["full"]["coverage@10"]}
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+    return table.sort_values(["full/ndcg@10", "sampled/ndcg@10"], ascending=False, kind="stable")
+
+
+def markdown_table(
+    metrics: dict[str, dict[str, Any]], tests: dict[str, dict[str, dict[str, float]]], titles: dict[str, str] | None = None
+) -> str:
+    """The comparison as a Markdown table: means, half-widths of the intervals, Holm-corrected p."""
+    protocols = [name for name in ("sampled", "full", "cold") if all(name in of_model for of_model in metrics.values())]
+    head = ["model"]
+    for protocol in protocols:
+        head += [f"{protocol} NDCG@10 (95 % interval)", f"{protocol} Recall@10"]
+    head += [f"p, {protocol}" for protocol in protocols] + ["coverage"]
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
+    for model in metrics_table(metrics).index:
+        cells = [(titles or {}).get(model, model)]
+        for protocol in protocols:
+            value = metrics[model][protocol]["ndcg@10"]
+            cells.append(f"{value['mean']:.4f} ({value['low']:.4f}-{value['high']:.4f})")
+            cells.append(f"{metrics[model][protocol]['recall@10']['mean']:.4f}")
+        for protocol in protocols:
+            test = tests.get(protocol, {}).get(model)
+            cells.append(f"{test['p_holm']:.4f}" if test else "-")
+        cells.append(f"{metrics[model]['full']['coverage@10']:.2f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,59 @@
+"""Blocks of params.yaml as frozen dataclasses: unknown keys and wrong types are errors."""
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from hybridvae.errors import HybridVAEError
+
+T = TypeVar("T")
+
+
+def parse_config(cls: type[T], block: Mapping[str, Any] | None, *, where: str) -> T:
+    """Build the frozen dataclass `cls` from a block of parameters.
+
+    Args:
+        where: the block's name, for messages.
+
+    Raises:
+        HybridVAEError: a key is unknown or missing, or a value has the wrong type or range.
+    """
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    hints = get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for key, value in (block or {}).items():
+        if key not in fields:
+            raise HybridVAEError(f"{where}.{key} is not a parameter: the known ones are {', '.join(fields) or 'none'}.")
+        values[key] = _convert(value, hints[key], f"{where}.{key}")
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            raise HybridVAEError(f"{where}.{name} is missing: add it to params.yaml.")
+    try:
+        return cls(**values)
+    except ValueError as error:  # raised by a dataclass's own checks
+        raise HybridVAEError(f"{where}: {error}") from None
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    """`value` as the type `hint`, widening int to float and list to tuple, and nothing else."""
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in get_args(hint):
+            return None
+        return _convert(value, next(arg for arg in get_args(hint) if arg is not type(None)), where)
+    if origin is Literal:
+        if value not in get_args(hint):
+            raise HybridVAEError(f"{where} is {value!r}: use one of {', '.join(map(str, get_args(hint)))}.")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise HybridVAEError(f"{where} is {value!r}: it must be a list.")
+        return tuple(_convert(element, get_args(hint)[0], where) for element in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        kind = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[hint]
+        raise HybridVAEError(f"{where} is {value!r}: it must be {kind}.")
+    return value

@@ -1,0 +1,183 @@
+"""The judge: ranks held-out positives by two protocols, and gives every metric per user.
+
+A rank is 1 + the number of greater scores + half the number of equal others, so that no model gains
+from ties; a hit at K is a rank <= K; and the gain of a hit is 1 / log2(1 + rank).
+
+*Sampled*: each target is ranked among its own stored negatives; figures are means over targets.
+*Full*: all of a user's targets are ranked among all items but those the user has seen before the part;
+recall is hits / targets, and the ideal DCG is that of min(targets, K) hits; figures are means over users.
+*Cold* (where the split has cold items): as full, but among the cold items of the part alone.
+
+Sampled figures can order models differently from full ones (Krichene & Rendle 2020), so both are given, and
+choices are made on the full ones.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from hybridvae.errors import HybridVAEError
+from hybridvae.interactions import FloatArray, IntArray, Interactions, Targets
+from hybridvae.ranking import top_k
+
+Protocol = Literal["sampled", "full", "cold"]
+Scores = Callable[[IntArray], FloatArray]
+Ranks = npt.NDArray[np.float64]
+
+CUTOFFS = (5, 10, 20)
+LIST_LENGTH = 10  # of the lists whose coverage and popularity are measured
+_BLOCK = 1 << 23  # scores held at a time (32 MB)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Per-user results of one model.
+
+    Attributes:
+        per_user: one row a user with targets: user_index, targets, `<protocol>/<metric>` columns and
+            `full/popularity@10`, the mean number of positives of the items in the user's top 10.
+        coverage: share of the catalogue that stands in at least one user's top 10.
+    """
+
+    per_user: pd.DataFrame
+    coverage: float
+
+
+def judge(
+    scores: Scores,
+    interactions: Interactions,
+    targets: Targets,
+    *,
+    protocols: tuple[Protocol, ...] = ("sampled", "full", "cold"),
+    cutoffs: tuple[int, ...] = CUTOFFS,
+) -> Judgement:
+    """Rank the targets by a model's scores.
+
+    Args:
+        scores: (B,) user indices -> (B, I) float32.
+        interactions: what the model was fitted on; its ratings are the seen items.
+        protocols: "cold" is passed over where the part has no cold items.
+
+    Raises:
+        HybridVAEError: a score is not finite.
+    """
+    users, starts, counts = np.unique(targets.users, return_index=True, return_counts=True)
+    n_items = interactions.n_items
+    cold = interactions.cold == targets.part
+    columns: dict[str, list[npt.NDArray[np.float64]]] = {}
+    popularity = np.asarray(interactions.positives.sum(axis=0)).ravel()
+    recommended = np.zeros(n_items, dtype=bool)
+    batch = max(1, _BLOCK // n_items)
+    for begin in range(0, len(users), batch):
+        chosen = users[begin : begin + batch]
+        lengths = counts[begin : begin + batch]
+        first = starts[begin]
+        part = slice(first, first + lengths.sum())
+        owner = np.repeat(np.arange(len(chosen)), lengths)  # (T,) row of each target's user
+        items = targets.items[part]
+        matrix = np.array(scores(chosen), dtype=np.float32)  # a copy: the seen are masked below
+        if not np.isfinite(matrix).all():
+            raise HybridVAEError("a model gave a score that is not a finite number: its training has diverged.")
+        own = matrix[owner, items]
+        if "sampled" in protocols:
+            ranks = sampled_ranks(matrix, owner, own, targets.candidates[part])
+            _append(columns, "sampled", per_target_metrics(ranks, cutoffs), owner, lengths)
+        _mask_seen(matrix, interactions, chosen)
+        if "full" in protocols:
+            ranks = full_ranks(matrix, owner, own, items)
+            for name, values in joint_metrics(ranks, owner, lengths, cutoffs).items():
+                columns.setdefault(f"full/{name}", []).append(values)
+            lists = top_k(matrix, LIST_LENGTH)
+            recommended[lists.ravel()] = True
+            columns.setdefault(f"full/popularity@{LIST_LENGTH}", []).append(popularity[lists].mean(axis=1))
+        if "cold" in protocols and cold.any():
+            matrix[:, ~cold] = -np.inf
+            ranks = full_ranks(matrix, owner, own, items)
+            for name, values in joint_metrics(ranks, owner, lengths, cutoffs).items():
+                columns.setdefault(f"cold/{name}", []).append(values)
+    frame = pd.DataFrame({"user_index": users, "targets": counts})
+    for name, blocks in columns.items():
+        frame[name] = np.concatenate(blocks)
+    return Judgement(frame, float(recommended.mean()))
+
+
+def sampled_ranks(matrix: FloatArray, owner: IntArray, own: FloatArray, candidates: IntArray) -> Ranks:
+    """Rank (T,) each target among its own candidates (T, N); a candidate of -1 is none."""
+    others = matrix[owner[:, None], candidates]
+    real = candidates >= 0
+    greater = ((others > own[:, None]) & real).sum(axis=1)
+    equal = ((others == own[:, None]) & real).sum(axis=1)
+    ranks: Ranks = 1 + greater + 0.5 * equal
+    return ranks
+
+
+def full_ranks(matrix: FloatArray, owner: IntArray, own: FloatArray, items: IntArray) -> Ranks:
+    """Rank (T,) each target among its user's whole row of `matrix` (B, I), -inf being left out.
+
+    A target that is itself masked (it cannot be: targets are not seen before their part) would rank last.
+    """
+    ranks = np.empty(len(owner), dtype=np.float64)
+    step = max(1, _BLOCK // matrix.shape[1])
+    for begin in range(0, len(owner), step):
+        part = slice(begin, begin + step)
+        rows, mine = matrix[owner[part]], own[part, None]
+        greater = np.count_nonzero(rows > mine, axis=1)
+        equal = np.count_nonzero(rows == mine, axis=1)  # itself included
+        ranks[part] = 1 + greater + 0.5 * (equal - 1)
+    return ranks
+
+
+def per_target_metrics(ranks: Ranks, cutoffs: tuple[int, ...]) -> dict[str, Ranks]:
+    """Metrics (T,) of one target a ranking, for which hit and recall are the same."""
+    metrics: dict[str, Ranks] = {}
+    gains = 1 / np.log2(1 + ranks)
+    for k in cutoffs:
+        hits = (ranks <= k).astype(np.float64)
+        metrics |= {f"recall@{k}": hits, f"ndcg@{k}": gains * hits, f"hit@{k}": hits}
+    return metrics | {"mrr": 1 / ranks}
+
+
+def joint_metrics(ranks: Ranks, owner: IntArray, lengths: IntArray, cutoffs: tuple[int, ...]) -> dict[str, Ranks]:
+    """Metrics (B,) of all of a user's targets in one ranking; targets are ordered by user."""
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+    gains = 1 / np.log2(1 + ranks)
+    longest = max(cutoffs)
+    ideal = np.cumsum(1 / np.log2(np.arange(2, longest + 2)))  # ideal[n - 1]: DCG of n hits at the top
+    metrics: dict[str, Ranks] = {}
+    for k in cutoffs:
+        hits = (ranks <= k).astype(np.float64)
+        found = np.add.reduceat(hits, starts)
+        metrics[f"recall@{k}"] = found / lengths
+        metrics[f"ndcg@{k}"] = np.add.reduceat(gains * hits, starts) / ideal[np.minimum(lengths, k) - 1]
+        metrics[f"hit@{k}"] = (found > 0).astype(np.float64)
+    metrics["mrr"] = np.maximum.reduceat(1 / ranks, starts)
+    return metrics
+
+
+def _append(
+    columns: dict[str, list[npt.NDArray[np.float64]]],
+    protocol: Protocol,
+    metrics: dict[str, Ranks],
+    owner: IntArray,
+    lengths: IntArray,
+) -> None:
+    """Add the mean over each user's targets; weighted by their number it gives the mean over targets."""
+    for name, values in metrics.items():
+        sums = np.bincount(owner, weights=values, minlength=len(lengths))
+        columns.setdefault(f"{protocol}/{name}", []).append(sums / lengths)
+
+
+def _mask_seen(matrix: FloatArray, interactions: Interactions, users: IntArray) -> None:
+    seen = interactions.ratings[users]
+    rows = np.repeat(np.arange(len(users)), np.diff(seen.indptr))
+    matrix[rows, seen.indices] = -np.inf
+
+
+def validation_ndcg(scores: Scores, interactions: Interactions, targets: Targets) -> float:
+    """Full-ranking NDCG@10, the one figure by which epochs and configurations are chosen."""
+    outcome = judge(scores, interactions, targets, protocols=("full",), cutoffs=(10,))
+    return float(outcome.per_user["full/ndcg@10"].mean())

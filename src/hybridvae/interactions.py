@@ -1,0 +1,111 @@
+"""What a model is fitted on and what it is asked for: sparse matrices around two vocabularies."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from safetensors.numpy import load_file, save_file
+from scipy import sparse
+
+from hybridvae.files import atomic_path
+
+IntArray: TypeAlias = npt.NDArray[np.integer[Any]]
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Ratings of U users on I items, as a model may see them.
+
+    Attributes:
+        positives: (U, I) float32 CSR, 1 where the user liked the item: history and training signal.
+        ratings: (U, I) float32 CSR, 1 to 5 where the user rated the item at all: *seen*, and so never
+            recommended, liked or not.
+        users, items: identifiers in the order of the rows and columns.
+        titles: (I,) item titles, empty where there is no metadata.
+        cold: (I,) 0 for an ordinary item; 1 or 2 for one whose interactions all lie in validation or test.
+        item_vectors: (I, D) float32 text embeddings, where a model wants them.
+    """
+
+    positives: sparse.csr_matrix
+    ratings: sparse.csr_matrix
+    users: npt.NDArray[np.object_]
+    items: npt.NDArray[np.object_]
+    titles: npt.NDArray[np.object_]
+    cold: IntArray
+    item_vectors: FloatArray | None = None
+
+    @property
+    def n_users(self) -> int:
+        """U."""
+        return len(self.users)
+
+    @property
+    def n_items(self) -> int:
+        """I."""
+        return len(self.items)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """T held-out positives and the negatives each is ranked among.
+
+    Attributes:
+        users, items: (T,) indices, ordered by user.
+        candidates: (T, N) item indices of the negatives; -1 where a user left fewer items unrated.
+        part: 1 for validation, 2 for test.
+    """
+
+    users: IntArray
+    items: IntArray
+    candidates: IntArray
+    part: int
+
+
+def read_interactions(
+    folder: Path, *, upto: Part, vocabulary: Path | None = None, vectors: Path | None = None
+) -> Interactions:
+    """Read the rows of a folder that `split` wrote, up to and including the part `upto`.
+
+    Args:
+        vocabulary: folder with users.parquet and items.parquet; by default `folder` itself.
+        vectors: file of item vectors, for models that want them.
+    """
+    home = vocabulary or folder
+    users, items = pd.read_parquet(home / "users.parquet"), pd.read_parquet(home / "items.parquet")
+    rows = pd.read_parquet(folder / "rows.parquet", columns=["user_index", "item_index", "rating", "positive", "part"])
+    rows = rows[rows["part"] <= PARTS.index(upto)]
+    shape = (len(users), len(items))
+
+    def matrix(chosen: pd.DataFrame, values: npt.NDArray[Any]) -> sparse.csr_matrix:
+        built = sparse.csr_matrix((values, (chosen["user_index"], chosen["item_index"])), shape=shape, dtype=np.float32)
+        built.sort_indices()
+        return built
+
+    liked = rows[rows["positive"]]
+    return Interactions(
+        positives=matrix(liked, np.ones(len(liked))),
+        ratings=matrix(rows, rows["rating"].to_numpy()),
+        users=users["user_id"].to_numpy(dtype=object),
+        items=items["item_id"].to_numpy(dtype=object),
+        titles=items["title"].to_numpy(dtype=object),
+        cold=items["cold"].to_numpy(),
+        item_vectors=None if vectors is None else load_file(vectors)["vectors"],
+    )
+
+
+def write_vectors(path: Path, vectors: FloatArray) -> None:
+    """Write (I, D) item vectors as safetensors, atomically."""
+    with atomic_path(path) as partial:
+        save_file({"vectors": vectors}, partial)
+
+
+def read_targets(folder: Path) -> Targets:
+    """Read the targets and candidates of the part that a folder of `split` holds."""
+    with np.load(folder / "candidates.npz", allow_pickle=False) as stored:
+        return Targets(stored["users"], stored["items"], stored["candidates"], int(stored["part"]))

@@ -1,0 +1,67 @@
+"""What the text encoder reads of each item: metadata, and reviews of the training part alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hybridvae import sql
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The block `text` of params.yaml."""
+
+    fields: tuple[str, ...] = ("title", "brand", "categories", "reviews")  # in this order; also: description
+    max_reviews: int = 10  # of an item, the oldest first
+    max_characters: int = 2000  # of the whole text; the encoder reads 256 tokens, some 1,200 characters
+
+    def __post_init__(self) -> None:
+        unknown = set(self.fields) - {"title", "brand", "categories", "description", "reviews"}
+        if unknown:
+            raise ValueError(f"fields names {', '.join(sorted(unknown))}, which no item has")
+        if self.max_reviews < 0 or self.max_characters < 1:
+            raise ValueError("max_reviews must not be negative and max_characters must be positive")
+
+
+def gather_item_texts(cleaned: Path, fit: Path, config: TextConfig) -> list[str]:
+    """The text of each item of the catalogue, in the order of `fit/items.parquet`.
+
+    Args:
+        cleaned: folder of `clean`, with every review and the metadata.
+        fit: folder of `split` with the rows of the training and validation part; only (user, item) pairs
+            of the training part lend their review, or the words of a target would reach its item.
+
+    Returns:
+        (I,) texts; empty where an item has no words at all.
+    """
+    with sql.database() as connection:
+        sql.register_parquet(connection, said=cleaned / "reviews.parquet", described=cleaned / "items.parquet")
+        # The files of `split` are written in the order of the indices, so a row's number is its index.
+        for name in ("users", "items"):
+            table = "catalogue" if name == "items" else name
+            connection.execute(
+                f"CREATE TABLE {table} AS SELECT *, file_row_number AS {name[:-1]}_index "
+                "FROM read_parquet($path, file_row_number = true)",
+                {"path": str(fit / f"{name}.parquet")},
+            )
+        connection.execute(
+            "CREATE TABLE training AS SELECT user_index, item_index FROM read_parquet($path) WHERE part = 0",
+            {"path": str(fit / "rows.parquet")},
+        )
+        # The limit on reviews stands in SQL, so that a popular item's thousands never reach Python.
+        found = connection.execute(sql.ITEM_TEXTS, {"max_reviews": config.max_reviews})
+        names = [column[0] for column in found.description or ()]
+        texts = []
+        while batch := found.fetchmany(10_000):
+            texts += [compose(dict(zip(names, row, strict=True)), config) for row in batch]
+    return texts
+
+
+def compose(item: dict[str, Any], config: TextConfig) -> str:
+    """One item's text: its fields in the configured order, each ended by a full stop, cut at the limit."""
+    parts: list[str] = []
+    for field in config.fields:
+        value = item[field]
+        parts += value if isinstance(value, list) else [value]
+    sentences = [part if part.endswith((".", "!", "?")) else f"{part}." for part in parts if part]
+    return " ".join(sentences)[: config.max_characters].strip()

@@ -1,0 +1,86 @@
+"""Item-KNN: items are alike when the same users like them (Deshpande & Karypis 2004, cosine)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from scipy import sparse
+
+from hybridvae.files import atomic_path
+from hybridvae.interactions import FloatArray, IntArray, Interactions
+from hybridvae.models import Context, OnEpoch, Validation
+from hybridvae.ranking import top_k
+
+_BLOCK = 1 << 24  # similarities held densely at a time
+
+
+@dataclass(frozen=True)
+class Config:
+    """The block `itemknn` of params.yaml."""
+
+    k: int = 50  # neighbours kept of each item
+    shrink: float = 0.0  # added to the cosine's denominator: distrusts items with few users
+
+    def __post_init__(self) -> None:
+        if self.k < 1 or self.shrink < 0:
+            raise ValueError("k must be at least 1 and shrink must not be negative")
+
+
+class Model:
+    """Scores an item by the summed similarity of its nearest neighbours in the history."""
+
+    needs_vectors = False
+    folds_in = True
+    epochs = 0
+
+    def __init__(self, config: Config, context: Context) -> None:
+        self.config = config
+        self.similarity = sparse.csr_matrix((0, 0), dtype=np.float32)
+        self.positives = sparse.csr_matrix((0, 0), dtype=np.float32)
+
+    def fit(
+        self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
+    ) -> Self:
+        """Keep, of each item, the k most similar others: s_ij = |U_i and U_j| / (sqrt(|U_i| |U_j|) + shrink)."""
+        self.positives = interactions.positives
+        users_of = self.positives.T.tocsr()  # (I, U)
+        n_items = users_of.shape[0]
+        lengths = np.sqrt(np.diff(users_of.indptr)).astype(np.float32)
+        rows_at_a_time = max(1, _BLOCK // max(1, n_items))
+        kept: list[sparse.csr_matrix] = []
+        for start in range(0, n_items, rows_at_a_time):
+            block = np.asarray((users_of[start : start + rows_at_a_time] @ self.positives).todense(), dtype=np.float32)
+            height = len(block)
+            block[np.arange(height), np.arange(start, start + height)] = 0  # an item is not its own neighbour
+            denominator = lengths[start : start + height, None] * lengths + np.float32(self.config.shrink)
+            np.divide(block, denominator, out=block, where=denominator > 0)
+            columns = top_k(block, self.config.k)
+            values = np.take_along_axis(block, columns, axis=1)
+            rows = np.repeat(np.arange(height), columns.shape[1])
+            near = sparse.csr_matrix((values.ravel(), (rows, columns.ravel())), shape=block.shape, dtype=np.float32)
+            near.eliminate_zeros()
+            kept.append(near)
+        self.similarity = sparse.vstack(kept, format="csr")  # row: the item that is scored
+        return self
+
+    def scores(self, users: IntArray) -> FloatArray:
+        """(B,) -> (B, I)."""
+        return self.scores_of(self.positives[users])
+
+    def scores_of(self, histories: sparse.csr_matrix) -> FloatArray:
+        """(B, I) histories -> (B, I): score_j = sum of s_ji over the items i of the history."""
+        return np.asarray((histories @ self.similarity.T).todense(), dtype=np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Write `similarity.npz`, the (I, I) sparse matrix of kept similarities."""
+        with atomic_path(folder / "similarity.npz") as partial, partial.open("wb") as file:
+            sparse.save_npz(file, self.similarity)
+
+    @classmethod
+    def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
+        """Read `similarity.npz`."""
+        model = cls(Config(), context)
+        model.similarity = sparse.load_npz(folder / "similarity.npz").tocsr()
+        model.positives = interactions.positives
+        return model

@@ -1,0 +1,56 @@
+"""Popularity: everyone is shown what most users like. The floor that any model has to clear."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+from scipy import sparse
+
+from hybridvae.files import atomic_path
+from hybridvae.interactions import FloatArray, IntArray, Interactions
+from hybridvae.models import Context, OnEpoch, Validation
+
+
+@dataclass(frozen=True)
+class Config:
+    """Popularity has no parameters."""
+
+
+class Model:
+    """Scores an item by its number of positives in the fitted interactions."""
+
+    needs_vectors = False
+    folds_in = True
+    epochs = 0
+
+    def __init__(self, config: Config, context: Context) -> None:
+        self.counts: FloatArray = np.zeros(0, dtype=np.float32)
+
+    def fit(
+        self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
+    ) -> Self:
+        """Count the positives of each item."""
+        self.counts = np.asarray(interactions.positives.sum(axis=0), dtype=np.float32).ravel()
+        return self
+
+    def scores(self, users: IntArray) -> FloatArray:
+        """(B,) -> (B, I): the same row for everyone."""
+        return np.tile(self.counts, (len(users), 1))
+
+    def scores_of(self, histories: sparse.csr_matrix) -> FloatArray:
+        """(B, I) histories -> (B, I) scores."""
+        return self.scores(np.arange(histories.shape[0]))
+
+    def save(self, folder: Path) -> None:
+        """Write `model.safetensors`."""
+        with atomic_path(folder / "model.safetensors") as partial:
+            save_file({"counts": self.counts}, partial)
+
+    @classmethod
+    def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
+        """Read `model.safetensors`."""
+        model = cls(Config(), context)
+        model.counts = load_file(folder / "model.safetensors")["counts"]
+        return model

@@ -1,0 +1,181 @@
+"""From clean ratings to two parts that must not mix: what may be fitted on, and the test."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from hybridvae import sql
+from hybridvae.errors import HybridVAEError
+from hybridvae.files import atomic_path, write_json
+from hybridvae.interactions import IntArray, read_interactions, read_targets
+from hybridvae.seeds import random_generator
+
+Strategy = Literal["temporal", "leave_one_out", "global_temporal", "cold_items"]
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """The block `split` of params.yaml."""
+
+    strategy: Strategy = "temporal"
+    seed: int = 2024  # of candidates and cold items; the training seed must not redraw them
+    held_out_share: float = 0.15  # of a user's positives, for validation and again for test (temporal)
+    validation_cut: float = 0.70  # share of all positives before validation (global_temporal)
+    test_cut: float = 0.85  # and before test
+    cold_share: float = 0.05  # of the items, for validation and again for test (cold_items)
+    candidates: int = 99  # sampled negatives a target
+
+    def __post_init__(self) -> None:
+        if not 0 < self.held_out_share <= 1 / 3:
+            raise ValueError("held_out_share must lie in (0, 1/3], so that every user keeps a training row")
+        if not 0 < self.validation_cut < self.test_cut < 1:
+            raise ValueError("0 < validation_cut < test_cut < 1 must hold")
+        if not 0 < self.cold_share < 0.5:
+            raise ValueError("cold_share must lie in (0, 0.5)")
+        if self.candidates < 1:
+            raise ValueError("candidates must be at least 1")
+        if self.seed < 0:
+            raise ValueError("seed must not be negative")
+
+
+def split(cleaned: Path, into: Path, config: SplitConfig) -> dict[str, Any]:
+    """Split the ratings in the folder `cleaned` into `into/fit` and `into/test`.
+
+    `fit` holds the vocabularies (`users.parquet`, `items.parquet`: line = index), the rows of the
+    training and the validation part and the candidates of the validation targets; `test` the rows
+    of the test part and the candidates of its targets. All draws are seeded by `config.seed` alone.
+
+    Returns:
+        Counts of users, items, rows and targets of each part, and the share of tied boundaries.
+
+    Raises:
+        HybridVAEError: a part would have no target.
+    """
+    fit, test = into / "fit", into / "test"
+    with sql.database() as connection:
+        sql.register_parquet(connection, reviews=cleaned / "reviews.parquet", described=cleaned / "items.parquet")
+        before = connection.execute("SELECT COUNT(DISTINCT user_id), COUNT(*) FROM reviews").fetchone()
+        connection.execute(sql.SPLIT_ROWS)
+        connection.execute(sql.SPLIT_USERS)
+        connection.execute(sql.SPLIT_ITEMS)
+        connection.register("cold", _draw_cold_items(connection, config))
+        wanted = {
+            "temporal": {"held_out_share": config.held_out_share},
+            "global_temporal": {"validation_cut": config.validation_cut, "test_cut": config.test_cut},
+        }
+        connection.execute(sql.STRATEGIES[config.strategy], wanted.get(config.strategy, {}))
+        connection.execute(sql.SPLIT_PARTS)
+        connection.execute(sql.SPLIT_FINAL)
+
+        sql.write_parquet(connection, "SELECT user_id FROM users ORDER BY user_id", fit / "users.parquet")
+        catalogue = """
+            SELECT items.item_id, title, COALESCE(cold.part, 0) AS cold
+            FROM items JOIN described ON items.item_id = described.item_id LEFT JOIN cold ON items.item_id = cold.item_id
+            ORDER BY items.item_id
+        """
+        sql.write_parquet(connection, catalogue, fit / "items.parquet")
+        sql.write_parquet(connection, sql.SPLIT_PART_ROWS, fit / "rows.parquet", {"first": 0, "last": 1})
+        sql.write_parquet(connection, sql.SPLIT_PART_ROWS, test / "rows.parquet", {"first": 2, "last": 2})
+        counted = {row[0]: row[1:] for row in connection.execute(sql.SPLIT_COUNTS).fetchall()}
+        tied = connection.execute(sql.TIED_USERS).fetchone()
+    assert before is not None and tied is not None  # aggregates always give a row
+
+    write_json(fit / "split.json", {"strategy": config.strategy, "seed": config.seed})
+    _draw_all_candidates(fit, test, config)
+
+    users, items = len(pd.read_parquet(fit / "users.parquet")), len(pd.read_parquet(fit / "items.parquet"))
+    positives = sum(part[1] for part in counted.values())
+    report: dict[str, Any] = {
+        "strategy": config.strategy,
+        "users": users,
+        "users_with_too_few_positives": before[0] - users,
+        "items": items,
+        "rows": sum(part[0] for part in counted.values()),
+        "rows_of_leavers": before[1] - sum(part[0] for part in counted.values()),
+        "positives": positives,
+        "density": positives / (users * items) if users else 0.0,
+        "share_of_users_with_tied_boundary": tied[0] / users if users else 0.0,
+    }
+    for code, name in enumerate(("train", "validation", "test")):
+        rows, positive, targets, orphans, targeted = counted.get(code, (0, 0, 0, 0, 0))
+        report[name] = {"rows": rows, "positives": positive}
+        if code:
+            report[name] |= {"targets": targets, "users": targeted, "targets_without_history": orphans}
+            if not targets:
+                raise HybridVAEError(
+                    f"the {config.strategy} split leaves no {name} target ({users} users with at least 3 positives): "
+                    "bring more data, or change `split` or `clean` in params.yaml."
+                )
+    return report
+
+
+def _draw_cold_items(connection: Any, config: SplitConfig) -> pd.DataFrame:
+    """Items that lose all their interactions to validation (1) or test (2); empty for other strategies."""
+    if config.strategy != "cold_items":
+        return pd.DataFrame({"item_id": pd.Series(dtype=str), "part": pd.Series(dtype="int32")})
+    items = connection.execute("SELECT item_id FROM items ORDER BY item_index").fetchnumpy()["item_id"]
+    size = max(1, int(config.cold_share * len(items) + 0.5))
+    drawn = random_generator(config.seed, "split", "cold items").permutation(len(items))[: 2 * size]
+    return pd.DataFrame({"item_id": items[drawn], "part": np.repeat(np.array([1, 2], dtype=np.int32), size)[: len(drawn)]})
+
+
+def _draw_all_candidates(fit: Path, test: Path, config: SplitConfig) -> None:
+    """Draw, check and store the negatives of both parts' targets."""
+    columns = ["user_index", "item_index", "timestamp", "positive", "target", "part"]
+    rows = pd.concat([pd.read_parquet(folder / "rows.parquet", columns=columns) for folder in (fit, test)])
+    n_items = len(pd.read_parquet(fit / "items.parquet"))
+    rated = rows.sort_values(["user_index", "item_index"])
+    starts = np.searchsorted(rated["user_index"], np.arange(rows["user_index"].max() + 2))
+    seen = rated["item_index"].to_numpy()
+    for folder, part, name in ((fit, 1, "validation"), (test, 2, "test")):
+        targets = rows[(rows["part"] == part) & rows["target"]]
+        users, items = targets["user_index"].to_numpy(), targets["item_index"].to_numpy()
+        random = random_generator(config.seed, "split", "candidates", name)
+        candidates = draw_candidates(users, starts, seen, n_items, config.candidates, random)
+        with atomic_path(folder / "candidates.npz") as partial, partial.open("wb") as file:
+            np.savez(file, users=users, items=items, candidates=candidates, part=part)
+    check_split(rows, fit, test)
+
+
+def draw_candidates(
+    users: IntArray, starts: IntArray, seen: IntArray, n_items: int, count: int, random: np.random.Generator
+) -> IntArray:
+    """Draw negatives uniformly, without replacement, from the items that a target's user never rated.
+
+    Args:
+        users: (T,) user index of each target.
+        starts, seen: the sorted items that user u rated are `seen[starts[u]:starts[u + 1]]`.
+
+    Returns:
+        (T, count) int32 item indices; a row is padded with -1 where a user left fewer items unrated.
+    """
+    drawn = np.full((len(users), count), -1, dtype=np.int32)
+    for row, user in enumerate(users):
+        own = seen[starts[user] : starts[user + 1]]
+        unseen = n_items - len(own)
+        places = random.choice(unseen, size=min(count, unseen), replace=False)
+        # The p-th unrated item is p plus the number of rated items before it: own[j] - j unrated items
+        # precede own[j], so a binary search over them says how many to skip.
+        drawn[row, : len(places)] = places + np.searchsorted(own - np.arange(len(own)), places, side="right")
+    return drawn
+
+
+def check_split(rows: pd.DataFrame, fit: Path, test: Path) -> None:
+    """Assert what every figure rests on; raises HybridVAEError where a split breaks a promise."""
+    pairs = ["user_index", "item_index"]
+    if rows.duplicated(pairs).any():
+        raise HybridVAEError("split: a (user, item) pair lies in two parts; this is a defect, please report it.")
+    rated = read_interactions(fit, upto="validation").ratings + read_interactions(test, upto="test", vocabulary=fit).ratings
+    for folder, part, name in ((fit, 1, "validation"), (test, 2, "test")):
+        targets = read_targets(folder)
+        drawn = targets.candidates >= 0
+        of_user = np.repeat(targets.users, drawn.sum(axis=1))
+        if rated[of_user, targets.candidates[drawn]].any():
+            raise HybridVAEError(f"split: a {name} candidate was rated by its user; this is a defect, please report it.")
+        first = rows[(rows["part"] == part) & rows["target"]].groupby("user_index")["timestamp"].min()
+        last = rows[(rows["part"] < part)].groupby("user_index")["timestamp"].max()
+        if (last.reindex(first.index) > first).any():
+            raise HybridVAEError(f"split: a row before the {name} part is later than its user's target; please report it.")

@@ -1,0 +1,235 @@
+"""Every SQL statement of the project, in plain standard SQL: CREATE TABLE AS and window functions.
+
+DuckDB runs them out of core under a memory limit. Nothing here is particular to it but the reading and
+writing of Parquet, so that a bigger engine can run the same statements.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+
+from hybridvae.files import atomic_path
+
+MEMORY_LIMIT = "1GB"
+
+# --- clean ---------------------------------------------------------------------------------------
+
+# The last rating of a (user, item) pair counts. Where two carry one timestamp the higher rating, then
+# the later title and text in alphabetical order decide, so that the order of the lines never does.
+LATEST_RATINGS = """
+CREATE TABLE ratings AS
+SELECT user_id, item_id, rating, timestamp, title, text
+FROM (
+    SELECT *, ROW_NUMBER() OVER (
+        PARTITION BY user_id, item_id ORDER BY timestamp DESC, rating DESC, title DESC, text DESC
+    ) AS recency
+    FROM read_parquet($path)
+) AS every_rating
+WHERE recency = 1
+"""
+
+CORE_START = "CREATE TABLE core AS SELECT user_id, item_id FROM ratings"
+
+# One round drops users and items that are both below their threshold now; rounds follow until none is.
+CORE_ROUND = """
+CREATE TABLE next_core AS
+SELECT user_id, item_id
+FROM (
+    SELECT user_id, item_id,
+           COUNT(*) OVER (PARTITION BY user_id) AS user_ratings,
+           COUNT(*) OVER (PARTITION BY item_id) AS item_ratings
+    FROM core
+) AS counted
+WHERE user_ratings >= $min_user_ratings AND item_ratings >= $min_item_ratings
+"""
+
+CORE_COUNTS = "SELECT COUNT(*), COUNT(DISTINCT user_id), COUNT(DISTINCT item_id) FROM core"
+
+CLEAN_REVIEWS = """
+SELECT ratings.user_id, ratings.item_id, rating, timestamp, rating >= $positive_rating AS positive, title, text
+FROM ratings JOIN core ON ratings.user_id = core.user_id AND ratings.item_id = core.item_id
+ORDER BY ratings.user_id, timestamp, ratings.item_id
+"""
+
+CLEAN_ITEMS = """
+SELECT kept.item_id, COALESCE(title, '') AS title, COALESCE(brand, '') AS brand,
+       COALESCE(categories, '') AS categories, COALESCE(description, '') AS description
+FROM (SELECT DISTINCT item_id FROM core) AS kept
+LEFT JOIN (
+    SELECT *, ROW_NUMBER() OVER (
+        PARTITION BY item_id ORDER BY title DESC, brand DESC, categories DESC, description DESC
+    ) AS choice
+    FROM metadata
+) AS described ON kept.item_id = described.item_id AND choice = 1
+ORDER BY kept.item_id
+"""
+
+# --- split ---------------------------------------------------------------------------------------
+
+# Users with fewer than three positives leave; the catalogue is the items with a positive among the
+# rest. `position` orders all of a user's rows, ties of the timestamp by item id; `turn` his positives.
+SPLIT_ROWS = """
+CREATE TABLE rows AS
+WITH staying AS (
+    SELECT user_id FROM reviews WHERE positive GROUP BY user_id HAVING COUNT(*) >= 3
+), catalogue AS (
+    SELECT DISTINCT item_id FROM reviews JOIN staying ON reviews.user_id = staying.user_id WHERE positive
+)
+SELECT reviews.user_id, reviews.item_id, rating, timestamp, positive,
+       ROW_NUMBER() OVER (PARTITION BY reviews.user_id ORDER BY timestamp, reviews.item_id) AS position,
+       ROW_NUMBER() OVER (PARTITION BY reviews.user_id, positive ORDER BY timestamp, reviews.item_id) AS turn,
+       COUNT(*) OVER (PARTITION BY reviews.user_id, positive) AS turns
+FROM reviews
+JOIN staying ON reviews.user_id = staying.user_id
+JOIN catalogue ON reviews.item_id = catalogue.item_id
+"""
+
+# Each strategy says which positives are targets (1 validation, 2 test), and how early a row may count
+# (`floor`: 0 training, 1 validation, 2 test), which cuts in time for all users and cold items restrict.
+STRATEGIES = {
+    "temporal": """
+        CREATE TABLE marked AS
+        SELECT *, CASE WHEN NOT positive THEN 0
+                       WHEN turn > turns - held_out THEN 2
+                       WHEN turn > turns - 2 * held_out THEN 1
+                       ELSE 0 END AS target, 0 AS floor
+        FROM (SELECT *, GREATEST(1, CAST(FLOOR($held_out_share * turns + 0.5) AS INTEGER)) AS held_out FROM rows) AS sized
+    """,
+    "leave_one_out": """
+        CREATE TABLE marked AS
+        SELECT *, CASE WHEN NOT positive THEN 0 WHEN turn = turns THEN 2 WHEN turn = turns - 1 THEN 1 ELSE 0 END AS target,
+               0 AS floor
+        FROM rows
+    """,
+    "global_temporal": """
+        CREATE TABLE marked AS
+        SELECT *, CASE WHEN positive THEN period ELSE 0 END AS target, period AS floor
+        FROM (
+            SELECT rows.*, CASE WHEN timestamp >= test_from THEN 2 WHEN timestamp >= validation_from THEN 1 ELSE 0 END AS period
+            FROM rows, (
+                SELECT MIN(CASE WHEN place > $validation_cut * places THEN timestamp END) AS validation_from,
+                       MIN(CASE WHEN place > $test_cut * places THEN timestamp END) AS test_from
+                FROM (
+                    SELECT timestamp, ROW_NUMBER() OVER (ORDER BY timestamp) AS place, COUNT(*) OVER () AS places
+                    FROM rows WHERE positive
+                ) AS ordered
+            ) AS cuts
+        ) AS dated
+    """,
+    "cold_items": """
+        CREATE TABLE marked AS
+        SELECT rows.*, CASE WHEN positive THEN COALESCE(cold.part, 0) ELSE 0 END AS target,
+               COALESCE(cold.part, 0) AS floor
+        FROM rows LEFT JOIN cold ON rows.item_id = cold.item_id
+    """,
+}
+
+# A row belongs to the part before the first target that its user has at or before it: what lies behind
+# a validation target is not training, what lies behind a test target is only test. A validation target
+# behind a test target (cold items) is therefore none.
+SPLIT_PARTS = """
+CREATE TABLE parted AS
+SELECT user_id, item_id, rating, timestamp, positive, position, part, target > 0 AND target = part AS target
+FROM (
+    SELECT marked.*, GREATEST(floor, CASE WHEN position >= first_test THEN 2
+                                          WHEN position >= first_validation THEN 1 ELSE 0 END) AS part
+    FROM marked JOIN (
+        SELECT user_id, COALESCE(MIN(CASE WHEN target = 1 THEN position END), 2147483647) AS first_validation,
+               COALESCE(MIN(CASE WHEN target = 2 THEN position END), 2147483647) AS first_test
+        FROM marked GROUP BY user_id
+    ) AS firsts ON marked.user_id = firsts.user_id
+) AS placed
+"""
+
+# A target without any earlier positive of its user asks for a guess without a history: it is counted
+# and left out. (Only cuts in time and cold items have such targets.)
+SPLIT_FINAL = """
+CREATE TABLE final AS
+SELECT user_id, item_id, rating, timestamp, positive, position, part,
+       target AND first_part < part AS target, target AND first_part >= part AS orphan
+FROM (SELECT *, MIN(CASE WHEN positive THEN part END) OVER (PARTITION BY user_id) AS first_part FROM parted) AS aged
+"""
+
+SPLIT_USERS = "CREATE TABLE users AS SELECT user_id, ROW_NUMBER() OVER (ORDER BY user_id) - 1 AS user_index FROM (SELECT DISTINCT user_id FROM rows) AS ids"
+SPLIT_ITEMS = "CREATE TABLE items AS SELECT item_id, ROW_NUMBER() OVER (ORDER BY item_id) - 1 AS item_index FROM (SELECT DISTINCT item_id FROM rows) AS ids"
+
+SPLIT_PART_ROWS = """
+SELECT CAST(user_index AS INTEGER) AS user_index, CAST(item_index AS INTEGER) AS item_index, rating, timestamp, positive, target,
+       CAST(part AS TINYINT) AS part
+FROM final JOIN users ON final.user_id = users.user_id JOIN items ON final.item_id = items.item_id
+WHERE part BETWEEN $first AND $last
+ORDER BY user_index, position
+"""
+
+# Days tie often: a boundary within a tie was decided by the item id and not by time.
+TIED_USERS = """
+SELECT COUNT(*) FROM (
+    SELECT DISTINCT ending.user_id
+    FROM (SELECT user_id, part, MAX(timestamp) AS last_time FROM final WHERE positive GROUP BY user_id, part) AS ending
+    JOIN (SELECT user_id, part, MIN(timestamp) AS first_time FROM final WHERE target GROUP BY user_id, part) AS beginning
+      ON ending.user_id = beginning.user_id AND ending.part < beginning.part AND last_time = first_time
+) AS tied
+"""
+
+SPLIT_COUNTS = """
+SELECT part, COUNT(*), COUNT(*) FILTER (WHERE positive), COUNT(*) FILTER (WHERE target), COUNT(*) FILTER (WHERE orphan),
+       COUNT(DISTINCT CASE WHEN target THEN user_id END)
+FROM final GROUP BY part ORDER BY part
+"""
+
+# --- embed ---------------------------------------------------------------------------------------
+
+# Reviews join by user *and* item and only through rows of the training part, so that no other review
+# can reach an item's text. The oldest come first: adding a review later changes the least.
+ITEM_TEXTS = """
+SELECT catalogue.item_id, described.title, brand, categories, description, COALESCE(reviews, []) AS reviews
+FROM catalogue
+LEFT JOIN described ON catalogue.item_id = described.item_id
+LEFT JOIN (
+    SELECT item_id, LIST(words ORDER BY age) AS reviews
+    FROM (
+        SELECT catalogue.item_id, TRIM(said.title || '. ' || said.text, ' .') AS words,
+               ROW_NUMBER() OVER (PARTITION BY catalogue.item_id ORDER BY said.timestamp, said.user_id) AS age
+        FROM training
+        JOIN users ON training.user_index = users.user_index
+        JOIN catalogue ON training.item_index = catalogue.item_index
+        JOIN said ON said.user_id = users.user_id AND said.item_id = catalogue.item_id
+        WHERE said.title <> '' OR said.text <> ''
+    ) AS aged
+    WHERE age <= $max_reviews
+    GROUP BY item_id
+) AS spoken ON catalogue.item_id = spoken.item_id
+ORDER BY catalogue.item_id
+"""
+
+
+@contextmanager
+def database() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A throw-away database that spills to disk beyond MEMORY_LIMIT."""
+    with TemporaryDirectory(prefix="hybridvae-") as folder:
+        connection = duckdb.connect(str(Path(folder) / "work.duckdb"))
+        try:
+            connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+            connection.execute(f"SET temp_directory = '{folder}/spill'")
+            yield connection
+        finally:
+            connection.close()
+
+
+def write_parquet(
+    connection: duckdb.DuckDBPyConnection, query: str, path: Path, parameters: Mapping[str, object] | None = None
+) -> None:
+    """Write a query's rows to Parquet, atomically; an ORDER BY in the query makes the bytes repeatable."""
+    with atomic_path(path) as partial:
+        target = str(partial).replace("'", "''")
+        connection.execute(f"COPY ({query}) TO '{target}' (FORMAT parquet, COMPRESSION zstd)", dict(parameters or {}))
+
+
+def register_parquet(connection: duckdb.DuckDBPyConnection, **tables: Path) -> None:
+    """Name Parquet files as views."""
+    for name, path in tables.items():
+        location = str(path).replace("'", "''")
+        connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{location}')")

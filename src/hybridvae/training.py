@@ -1,0 +1,141 @@
+"""Training in epochs: early stopping on validation, and a fit that survives being killed.
+
+State is written after each epoch, as safetensors with its JSON in the header: one file, one rename. Each
+epoch draws from a generator of its own, seeded by its number, so that an epoch repeated after a kill gives
+the weights it would have given without.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from hybridvae.errors import HybridVAEError
+from hybridvae.files import atomic_path
+from hybridvae.models import EpochMetrics, OnEpoch
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; "auto" takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        HybridVAEError: the device is unknown or not on this machine.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    if name not in available:
+        raise HybridVAEError(f"device is {name!r}: use one of auto, {', '.join(available)}.")
+    if not available[name]:
+        raise HybridVAEError(f"device is {name!r}, which this machine does not have: use device: auto.")
+    return torch.device(name)
+
+
+@dataclass
+class Progress:
+    """How far a fit has come; JSON beside the weights.
+
+    Attributes:
+        history: the figures of each epoch so far, the first epoch first.
+        best_epoch: number of the epoch with the best validation figure; 0 without validation.
+    """
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_value: float = float("-inf")
+    history: list[EpochMetrics] = field(default_factory=list)
+
+
+def train_epochs(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    epochs: int,
+    patience: int,
+    train_epoch: Callable[[int], EpochMetrics],
+    validate: Callable[[], float] | None,
+    on_epoch: OnEpoch | None,
+    state: Path | None,
+) -> Progress:
+    """Run `train_epoch` for the epochs 1 to `epochs`, and leave the chosen weights in `network`.
+
+    With `validate` the weights of its best epoch are chosen (of equal ones the first), and training
+    stops once `patience` epochs have brought nothing better; without it the last epoch's are.
+
+    Args:
+        train_epoch: trains the epoch of this number and returns its figures.
+        state: folder to keep the last and the best state in, and to go on from.
+    """
+    progress = Progress()
+    best: dict[str, Tensor] | None = None
+    if state is not None and (state / "last.safetensors").exists():
+        progress = _read_state(state / "last.safetensors", network, optimizer)
+        if progress.best_epoch:
+            best = _tensors(state / "best.safetensors")
+        if on_epoch:
+            for number, metrics in enumerate(progress.history, start=1):
+                on_epoch(number, metrics)
+
+    while progress.epoch < epochs:
+        if validate and progress.best_epoch and progress.epoch - progress.best_epoch >= patience:
+            break
+        progress.epoch += 1
+        metrics = train_epoch(progress.epoch)
+        if validate:
+            value = validate()
+            metrics |= {"ndcg@10": value}
+            if value > progress.best_value:
+                progress.best_value, progress.best_epoch = value, progress.epoch
+                best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        progress.history.append(metrics)
+        if state is not None:
+            # The best first: killed in between, the last state repeats this epoch and writes it again.
+            if best is not None and progress.best_epoch == progress.epoch:
+                _write(state / "best.safetensors", best, {})
+            _write_state(state / "last.safetensors", network, optimizer, progress)
+        if on_epoch:
+            on_epoch(progress.epoch, metrics)
+
+    if best is not None:
+        network.load_state_dict(best)
+    return progress
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], header: dict[str, str]) -> None:
+    with atomic_path(path) as partial:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=header)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as stored:
+        return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
+
+
+def _write_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
+    for index, slots in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{slot}": tensor for slot, tensor in slots.items()}
+    _write(path, tensors, {"progress": json.dumps(vars(progress))})
+
+
+def _read_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    with safe_open(path, framework="pt") as stored:
+        progress = Progress(**json.loads(stored.metadata()["progress"]))
+    weights: dict[str, Tensor] = {}
+    slots: dict[int, dict[str, Any]] = {}
+    for name, tensor in _tensors(path).items():
+        kind, _, rest = name.partition("/")
+        if kind == "network":
+            weights[rest] = tensor
+        else:
+            index, _, slot = rest.partition("/")
+            slots.setdefault(int(index), {})[slot] = tensor
+    network.load_state_dict(weights)
+    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    return progress

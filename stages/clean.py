@@ -1,0 +1,18 @@
+"""clean: raw JSON lines -> valid ratings after the k-core, item metadata, rejects."""
+
+from stage import DATASET, block, data, metrics, run, write_json
+
+from hybridvae.cleaning import CleanConfig, clean
+
+
+def main() -> str:
+    report = clean(data("raw"), data("clean"), block("clean", CleanConfig))
+    write_json(metrics("clean.json"), {"dataset": DATASET, **report})
+    rejected = sum(report["rejected"].values())
+    return (
+        f"kept {report['rows_out']} of {report['rows_in']} rows ({rejected} rejected, {report['duplicates']} duplicates, "
+        f"{report['k_core_removed']} outside the k-core): {report['users']} users, {report['items']} items"
+    )
+
+
+run(main)

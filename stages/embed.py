@@ -1,0 +1,23 @@
+"""embed: the words of each item -> one Sentence-BERT vector an item."""
+
+from stage import DATASET, PARAMS, block, cache, data, metrics, run, write_json
+
+from hybridvae.embedding import EmbedConfig, embed_texts
+from hybridvae.interactions import write_vectors
+from hybridvae.itemtext import TextConfig, gather_item_texts
+from hybridvae.training import choose_device
+
+
+def main() -> str:
+    config = block("embed", EmbedConfig)
+    texts = gather_item_texts(data("clean"), data("split", "fit"), block("text", TextConfig))
+    vectors = embed_texts(texts, config, cache=cache(), device=str(choose_device(PARAMS["device"])))
+    write_vectors(data("embed") / "items.safetensors", vectors)
+    without = sum(not text for text in texts)
+    report = {"dataset": DATASET, "model": config.model, "items": len(texts), "items_without_text": without}
+    report |= {"distinct_texts": len(set(texts)), "mean_characters": sum(map(len, texts)) / len(texts)}
+    write_json(metrics("embed.json"), {**report, "dimensions": vectors.shape[1]})
+    return f"{len(texts)} items ({without} without text) as vectors of {vectors.shape[1]} numbers"
+
+
+run(main)

@@ -1,0 +1,27 @@
+"""evaluate MODEL: judge the shipped model on the test part, once."""
+
+import sys
+
+from stage import DATASET, PARAMS, block, data, interactions_for, metrics, run, write_json
+
+from hybridvae.comparison import EvaluationConfig, summarise
+from hybridvae.evaluation import judge
+from hybridvae.files import write_frame
+from hybridvae.interactions import read_targets
+from hybridvae.models import Context, load
+
+
+def main() -> str:
+    name = sys.argv[1]
+    interactions = interactions_for(None, upto="validation")
+    model = load(name, data("train", name), interactions, Context(PARAMS["seed"], PARAMS["device"]))
+    judgement = judge(model.scores, interactions, read_targets(data("split", "test")))
+    judgement.per_user.insert(0, "user_id", interactions.users[judgement.per_user["user_index"]])
+    summary = summarise(judgement, block("evaluation", EvaluationConfig), seed=PARAMS["split"]["seed"])
+    write_frame(data("evaluate", name) / "users.parquet", judgement.per_user)
+    write_json(metrics("test", f"{name}.json"), {"dataset": DATASET, "model": name, "split": "test", **summary})
+    sampled, full = summary["sampled"]["ndcg@10"]["mean"], summary["full"]["ndcg@10"]["mean"]
+    return f"{name} on {DATASET}: NDCG@10 {sampled:.4f} (among 99 negatives), {full:.4f} (full ranking)"
+
+
+run(main)

@@ -1,0 +1,18 @@
+"""split: clean ratings -> fit (training and validation part) and test, with their candidates."""
+
+from stage import DATASET, block, data, metrics, run, write_json
+
+from hybridvae.splitting import SplitConfig, split
+
+
+def main() -> str:
+    report = split(data("clean"), data("split"), block("split", SplitConfig))
+    write_json(metrics("split.json"), {"dataset": DATASET, **report})
+    tied = report["share_of_users_with_tied_boundary"]
+    return (
+        f"{report['users']} users, {report['items']} items; targets: {report['validation']['targets']} validation, "
+        f"{report['test']['targets']} test; {tied:.0%} of the users have a boundary within a tie of timestamps"
+    )
+
+
+run(main)

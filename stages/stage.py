@@ -1,0 +1,74 @@
+"""What the stage scripts share: parameters, folders, the words at the end, errors without a traceback."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+ROOT = Path(__file__).resolve().parent.parent
+# The library beside this script comes first: a queued experiment runs its own checkout's code.
+sys.path.insert(0, str(ROOT / "src"))
+
+import platformdirs  # noqa: E402
+import yaml  # noqa: E402
+
+from hybridvae.config import parse_config  # noqa: E402
+from hybridvae.errors import HybridVAEError  # noqa: E402
+from hybridvae.files import read_json, write_json  # noqa: E402
+
+if TYPE_CHECKING:
+    from hybridvae.interactions import Interactions
+    from hybridvae.models import Recommender
+
+PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+DATASET: str = PARAMS["dataset"]
+
+
+def data(stage: str, *more: str) -> Path:
+    """The folder of a stage's data for the current data set, e.g. data/train/ml-100k/hybridvae."""
+    return ROOT.joinpath("data", stage, DATASET, *more)
+
+
+def metrics(*parts: str) -> Path:
+    """A metrics file, e.g. metrics/test/hybridvae.json."""
+    return ROOT.joinpath("metrics", *parts)
+
+
+def block(name: str, config: type[Any]) -> Any:
+    """A block of params.yaml as its dataclass."""
+    return parse_config(config, PARAMS.get(name), where=name)
+
+
+def cache() -> Path:
+    """The folder for what must survive between runs: downloads, encoded texts, interrupted fits."""
+    return Path(os.environ.get("HYBRIDVAE_CACHE") or platformdirs.user_cache_path("hybridvae"))
+
+
+def interactions_for(model: "Recommender | None", *, upto: Literal["train", "validation"]) -> "Interactions":
+    """The interactions that a model may see, with item vectors where it wants them."""
+    from hybridvae.interactions import read_interactions
+
+    vectors = data("embed") / "items.safetensors" if model and model.needs_vectors else None
+    return read_interactions(data("split", "fit"), upto=upto, vectors=vectors)
+
+
+def run(main: Callable[[], str]) -> None:
+    """Run a stage; print what it says at its end with seconds and peak memory, or its error in one sentence."""
+    name, start = Path(sys.argv[0]).stem, time.perf_counter()
+    try:
+        said = main()
+    except HybridVAEError as error:
+        sys.exit(f"{name}: {error}")
+    print(f"{name}: {said} in {time.perf_counter() - start:.1f} s{_peak_memory()}")
+
+
+def _peak_memory() -> str:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return ""
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+    return f", peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit:,.0f} MB"
+
