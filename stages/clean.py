@@ -1,8 +1,7 @@
 """clean: raw JSON lines -> valid ratings after the k-core, item metadata, rejects."""
 
-from stage import DATASET, block, data, metrics, run, write_json
-
 from hybridvae.cleaning import CleanConfig, clean
+from stage import DATASET, block, data, metrics, run, write_json
 
 
 def main() -> str:
@@ -10,7 +9,8 @@ def main() -> str:
     write_json(metrics("clean.json"), {"dataset": DATASET, **report})
     rejected = sum(report["rejected"].values())
     return (
-        f"kept {report['rows_out']} of {report['rows_in']} rows ({rejected} rejected, {report['duplicates']} duplicates, "
+        f"kept {report['rows_out']} of {report['rows_in']} rows ({rejected} rejected, "
+        f"{report['duplicates']} duplicates, "
         f"{report['k_core_removed']} outside the k-core): {report['users']} users, {report['items']} items"
     )
 

@@ -1,10 +1,10 @@
 """compare: the models side by side, HybridVAE tested against each of the others."""
 
 import pandas as pd
-from stage import DATASET, PARAMS, ROOT, block, data, metrics, read_json, run, write_json
 
 from hybridvae.comparison import EvaluationConfig, compare, metrics_table
 from hybridvae.files import write_csv
+from stage import DATASET, PARAMS, ROOT, block, data, metrics, read_json, run, write_json
 
 
 def main() -> str:
@@ -16,9 +16,13 @@ def main() -> str:
         per_user = {name: pd.read_parquet(data("evaluate", name) / "users.parquet") for name in models}
         config = block("evaluation", EvaluationConfig)
         tests = compare(per_user, reference="hybridvae", config=config, seed=PARAMS["split"]["seed"])
-    write_json(metrics("comparison.json"), {"dataset": DATASET, "reference": "hybridvae", "tests": tests})
+    write_json(
+        metrics("comparison.json"), {"dataset": DATASET, "reference": "hybridvae", "models": models, "tests": tests}
+    )
     short = {
-        name: {f"{protocol} ndcg@10": round(test[name][protocol]["ndcg@10"]["mean"], 4) for protocol in ("sampled", "full")}
+        name: {
+            f"{protocol} ndcg@10": round(test[name][protocol]["ndcg@10"]["mean"], 4) for protocol in ("sampled", "full")
+        }
         for name in models
     }
     write_json(metrics("summary.json"), {"dataset": DATASET, **short})
@@ -27,8 +31,8 @@ def main() -> str:
     for protocol, of_protocol in tests.items():
         for name, outcome in of_protocol.items():
             print(
-                f"HybridVAE against {name}, {protocol} NDCG@10: {outcome['relative']:+.1%}, d = {outcome['effect_size']:.2f}, "
-                f"p = {outcome['p_holm']:.4f} after Holm"
+                f"HybridVAE against {name}, {protocol} NDCG@10: {outcome['relative']:+.1%}, "
+                f"d = {outcome['effect_size']:.2f}, p = {outcome['p_holm']:.4f} after Holm"
             )
     return f"compared {len(models)} models on {DATASET}"
 

@@ -3,9 +3,8 @@
 import os
 from pathlib import Path
 
-from stage import DATASET, PARAMS, cache, data, run
-
 from hybridvae.sources import fetch, parse_source
+from stage import DATASET, PARAMS, cache, data, run
 
 
 def main() -> str:

@@ -16,7 +16,6 @@ import yaml  # noqa: E402
 
 from hybridvae.config import parse_config  # noqa: E402
 from hybridvae.errors import HybridVAEError  # noqa: E402
-from hybridvae.files import read_json, write_json  # noqa: E402
 
 if TYPE_CHECKING:
     from hybridvae.interactions import Interactions
@@ -71,4 +70,3 @@ def _peak_memory() -> str:
         return ""
     unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
     return f", peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit:,.0f} MB"
-

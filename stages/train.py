@@ -2,9 +2,8 @@
 
 import sys
 
-from stage import DATASET, PARAMS, cache, data, interactions_for, read_json, run
-
 from hybridvae.models import Context, FitState, create
+from stage import DATASET, PARAMS, cache, data, interactions_for, read_json, run
 
 
 def main() -> str:

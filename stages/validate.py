@@ -3,13 +3,13 @@
 import sys
 
 from dvclive import Live
-from stage import DATASET, PARAMS, ROOT, block, cache, data, interactions_for, metrics, run, write_json
 
 from hybridvae.comparison import EvaluationConfig, summarise
 from hybridvae.evaluation import judge, validation_ndcg
 from hybridvae.files import write_frame
 from hybridvae.interactions import read_targets
 from hybridvae.models import Context, EpochMetrics, FitState, Recommender, create
+from stage import DATASET, PARAMS, ROOT, block, cache, data, interactions_for, metrics, run, write_json
 
 
 def main() -> str:
@@ -40,7 +40,9 @@ def main() -> str:
     summary = summarise(judgement, block("evaluation", EvaluationConfig), seed=PARAMS["split"]["seed"])
     write_frame(data("validate", name) / "users.parquet", judgement.per_user)
     write_json(data("validate", name) / "fit.json", {"epochs": model.epochs, "history": history})
-    write_json(metrics("validation", f"{name}.json"), {"dataset": DATASET, "model": name, "split": "validation", **summary})
+    write_json(
+        metrics("validation", f"{name}.json"), {"dataset": DATASET, "model": name, "split": "validation", **summary}
+    )
     state.forget()
     chosen = f"epoch {model.epochs} of {len(history)}, " if model.epochs else ""
     return f"{name} on {DATASET}: {chosen}NDCG@10 {summary['full']['ndcg@10']['mean']:.4f} (full ranking, validation)"

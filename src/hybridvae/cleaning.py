@@ -85,8 +85,8 @@ def _refuse_bad_share(report: ReadReport, raw: Path, role: str, config: CleanCon
     if bad > config.max_reject_share * report.lines:
         reasons = ", ".join(f"{reason} {count}" for reason, count in report.rejected.most_common())
         raise HybridVAEError(
-            f"{bad} of {report.lines} lines of the {role} in {raw} are bad ({reasons}; first: {report.first_reject}), more "
-            f"than clean.max_reject_share = {config.max_reject_share}: correct the file or raise that share."
+            f"{bad} of {report.lines} lines of the {role} in {raw} are bad ({reasons}; first: {report.first_reject}), "
+            f"more than clean.max_reject_share = {config.max_reject_share}: correct the file or raise that share."
         )
 
 
@@ -101,7 +101,8 @@ def _k_core(connection: Any, config: CleanConfig) -> list[dict[str, int]]:
             steps = " -> ".join(f"{r['rows']} rows ({r['users']} users, {r['items']} items)" for r in rounds)
             raise HybridVAEError(
                 f"nothing is left after the k-core with clean.min_user_ratings = {config.min_user_ratings} and "
-                f"clean.min_item_ratings = {config.min_item_ratings}; round by round: {steps}. Lower the thresholds or bring more data."
+                f"clean.min_item_ratings = {config.min_item_ratings}; round by round: {steps}. "
+                "Lower the thresholds or bring more data."
             )
         if len(rounds) > 1 and rounds[-2]["rows"] == rows:
             return rounds[:-1]

@@ -8,9 +8,17 @@ import pandas as pd
 
 from hybridvae.evaluation import LIST_LENGTH, Judgement
 from hybridvae.seeds import random_generator
-from hybridvae.significance import bootstrap_intervals, effect_size, holm, sign_flip_p
+from hybridvae.significance import Floats, bootstrap_intervals, effect_size, holm, sign_flip_p
 
-TABLE_COLUMNS = ("sampled/ndcg@10", "sampled/hit@10", "sampled/mrr", "full/ndcg@10", "full/recall@10", "full/recall@20", "full/mrr")
+TABLE_COLUMNS = (
+    "sampled/ndcg@10",
+    "sampled/hit@10",
+    "sampled/mrr",
+    "full/ndcg@10",
+    "full/recall@10",
+    "full/recall@20",
+    "full/mrr",
+)
 
 
 @dataclass(frozen=True)
@@ -44,10 +52,10 @@ def summarise(judgement: Judgement, config: EvaluationConfig, *, seed: int) -> d
     return summary
 
 
-def _weights(frame: pd.DataFrame, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _weights(frame: pd.DataFrame, name: str) -> Floats:
     """Sampled figures are means over targets, the others over users."""
     weights = frame["targets"] if name.startswith("sampled/") else pd.Series(1.0, index=frame.index)
-    return weights.to_numpy(dtype=np.float64)
+    return np.asarray(weights, dtype=np.float64)
 
 
 def compare(
@@ -109,9 +117,11 @@ def metrics_table(metrics: dict[str, dict[str, Any]]) -> pd.DataFrame:
 
 
 def markdown_table(
-    metrics: dict[str, dict[str, Any]], tests: dict[str, dict[str, dict[str, float]]], titles: dict[str, str] | None = None
+    metrics: dict[str, dict[str, Any]],
+    tests: dict[str, dict[str, dict[str, float]]],
+    titles: dict[str, str] | None = None,
 ) -> str:
-    """The comparison as a Markdown table: means, half-widths of the intervals, Holm-corrected p."""
+    """The comparison as a Markdown table: means, intervals, Holm-corrected p."""
     protocols = [name for name in ("sampled", "full", "cold") if all(name in of_model for of_model in metrics.values())]
     head = ["model"]
     for protocol in protocols:

@@ -35,7 +35,9 @@ class EmbedConfig:
             raise ValueError("batch_size must be at least 1")
 
 
-def embed_texts(texts: Sequence[str], config: EmbedConfig, *, cache: Path, encoder: Encoder | None = None, device: str = "cpu") -> FloatArray:
+def embed_texts(
+    texts: Sequence[str], config: EmbedConfig, *, cache: Path, encoder: Encoder | None = None, device: str = "cpu"
+) -> FloatArray:
     """Encode I texts into L2-normalised rows, asking the model only for texts the cache does not hold.
 
     An empty text gets the normalised mean of all the others: a defined vector that prefers nothing.
@@ -67,7 +69,9 @@ def embed_texts(texts: Sequence[str], config: EmbedConfig, *, cache: Path, encod
     return unit
 
 
-def _encode_missing(texts: list[str], encode: Encoder, store: sqlite3.Connection, batch_size: int) -> dict[str, FloatArray]:
+def _encode_missing(
+    texts: list[str], encode: Encoder, store: sqlite3.Connection, batch_size: int
+) -> dict[str, FloatArray]:
     """Encode texts, longest first: little padding, and the time left is never underestimated.
 
     A killed run leaves a whole number of batches behind, so the batches that follow are the same as if
@@ -98,13 +102,15 @@ def load_encoder(name: str, device: str) -> Encoder:
     location = _packaged_folder(name)
     if location:
         os.environ["HF_HUB_OFFLINE"] = "1"  # must be set before the import below
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from sentence_transformers import SentenceTransformer  # takes seconds: only when a text is encoded
 
     try:
         model = SentenceTransformer(location or name, device=device)
     except (OSError, ValueError) as error:
         raise HybridVAEError(
-            f"the text encoder {name!r} cannot be loaded ({str(error).splitlines()[0]}): check embed.model and the network."
+            f"the text encoder {name!r} cannot be loaded ({str(error).splitlines()[0]}): "
+            "check embed.model and the network."
         ) from None
 
     def encode(texts: list[str]) -> FloatArray:

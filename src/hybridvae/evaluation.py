@@ -54,6 +54,7 @@ def judge(
     *,
     protocols: tuple[Protocol, ...] = ("sampled", "full", "cold"),
     cutoffs: tuple[int, ...] = CUTOFFS,
+    lists: bool = True,
 ) -> Judgement:
     """Rank the targets by a model's scores.
 
@@ -61,6 +62,7 @@ def judge(
         scores: (B,) user indices -> (B, I) float32.
         interactions: what the model was fitted on; its ratings are the seen items.
         protocols: "cold" is passed over where the part has no cold items.
+        lists: whether to measure the top-10 lists (coverage and popularity) with the protocol "full".
 
     Raises:
         HybridVAEError: a score is not finite.
@@ -91,9 +93,10 @@ def judge(
             ranks = full_ranks(matrix, owner, own, items)
             for name, values in joint_metrics(ranks, owner, lengths, cutoffs).items():
                 columns.setdefault(f"full/{name}", []).append(values)
-            lists = top_k(matrix, LIST_LENGTH)
-            recommended[lists.ravel()] = True
-            columns.setdefault(f"full/popularity@{LIST_LENGTH}", []).append(popularity[lists].mean(axis=1))
+            if lists:
+                top = top_k(matrix, LIST_LENGTH)
+                recommended[top.ravel()] = True
+                columns.setdefault(f"full/popularity@{LIST_LENGTH}", []).append(popularity[top].mean(axis=1))
         if "cold" in protocols and cold.any():
             matrix[:, ~cold] = -np.inf
             ranks = full_ranks(matrix, owner, own, items)
@@ -179,5 +182,5 @@ def _mask_seen(matrix: FloatArray, interactions: Interactions, users: IntArray) 
 
 def validation_ndcg(scores: Scores, interactions: Interactions, targets: Targets) -> float:
     """Full-ranking NDCG@10, the one figure by which epochs and configurations are chosen."""
-    outcome = judge(scores, interactions, targets, protocols=("full",), cutoffs=(10,))
+    outcome = judge(scores, interactions, targets, protocols=("full",), cutoffs=(10,), lists=False)
     return float(outcome.per_user["full/ndcg@10"].mean())

@@ -35,18 +35,13 @@ def gather_item_texts(cleaned: Path, fit: Path, config: TextConfig) -> list[str]
         (I,) texts; empty where an item has no words at all.
     """
     with sql.database() as connection:
-        sql.register_parquet(connection, said=cleaned / "reviews.parquet", described=cleaned / "items.parquet")
-        # The files of `split` are written in the order of the indices, so a row's number is its index.
-        for name in ("users", "items"):
-            table = "catalogue" if name == "items" else name
-            connection.execute(
-                f"CREATE TABLE {table} AS SELECT *, file_row_number AS {name[:-1]}_index "
-                "FROM read_parquet($path, file_row_number = true)",
-                {"path": str(fit / f"{name}.parquet")},
-            )
-        connection.execute(
-            "CREATE TABLE training AS SELECT user_index, item_index FROM read_parquet($path) WHERE part = 0",
-            {"path": str(fit / "rows.parquet")},
+        sql.register_parquet(
+            connection,
+            said=cleaned / "reviews.parquet",
+            described=cleaned / "items.parquet",
+            users=fit / "users.parquet",
+            catalogue=fit / "items.parquet",
+            training=fit / "rows.parquet",
         )
         # The limit on reviews stands in SQL, so that a popular item's thousands never reach Python.
         found = connection.execute(sql.ITEM_TEXTS, {"max_reviews": config.max_reviews})

@@ -14,15 +14,15 @@ def top_k(scores: FloatArray, k: int) -> IntArray:
     Returns:
         (B, min(k, I)) int64.
     """
-    n_items = scores.shape[1]
-    k = min(k, n_items)
-    # Floats as integers of the same order: positive floats already sort like their bits, and negative
-    # ones do with all bits but the sign turned over. Adding 0.0 makes -0.0 and 0.0 equal.
-    bits = (scores.astype(np.float32) + np.float32(0.0)).view(np.int32)
-    order = np.where(bits < 0, bits ^ np.int32(0x7FFFFFFF), bits).astype(np.int64)
-    # One unique key for (score, column): a plain partition then has no ties to break arbitrarily.
-    keys = (order << 32) | (n_items - 1 - np.arange(n_items, dtype=np.int64))
-    best = np.argpartition(keys, n_items - k, axis=1)[:, n_items - k :]
-    sorting = np.argsort(-np.take_along_axis(keys, best, axis=1), axis=1)
-    result: IntArray = np.take_along_axis(best, sorting, axis=1)
-    return result
+    k = min(k, scores.shape[1])
+    # The k-th highest score of each row: what is above it is in, of what equals it the first columns are.
+    threshold = np.partition(scores, -k, axis=1)[:, -k, None]
+    chosen = scores >= threshold
+    if np.count_nonzero(chosen) > k * len(scores):
+        equal = scores == threshold
+        room = k - np.count_nonzero(scores > threshold, axis=1, keepdims=True)
+        chosen &= ~equal | (np.cumsum(equal, axis=1, dtype=np.int32) <= room)
+    columns = np.nonzero(chosen)[1].reshape(len(scores), k)
+    order = np.argsort(-np.take_along_axis(scores, columns, axis=1), axis=1, kind="stable")
+    best: IntArray = np.take_along_axis(columns, order, axis=1)
+    return best

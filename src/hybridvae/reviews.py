@@ -142,7 +142,7 @@ def _stream(
 
 def _lines(path: Path) -> Iterator[bytes]:
     """The lines of a file; of one beyond MAX_LINE only its first MAX_LINE + 1 bytes."""
-    opened: IO[bytes] = gzip.open(path) if is_gzip(path) else path.open("rb")  # type: ignore[assignment]
+    opened: IO[bytes] = gzip.open(path) if is_gzip(path) else path.open("rb")  # type: ignore[assignment]  # noqa: SIM115
     try:
         with opened as file:
             while line := file.readline(MAX_LINE + 1):
@@ -237,7 +237,9 @@ def _timestamp(record: dict[str, Any], layout: Layout) -> int:
     value = _number(record, layout.timestamp, "bad_timestamp") * layout.milliseconds
     if not EARLIEST <= value < LATEST:
         unit = "seconds" if layout.milliseconds == 1000 else "milliseconds"
-        raise Rejected("bad_timestamp", f"{layout.timestamp} is {record[layout.timestamp]}, not {unit} from 1990 to 2099")
+        raise Rejected(
+            "bad_timestamp", f"{layout.timestamp} is {record[layout.timestamp]}, not {unit} from 1990 to 2099"
+        )
     return int(value)
 
 

@@ -102,10 +102,8 @@ def fetch(dataset: str, source: Source, into: Path, *, cache: Path, local: Path 
         location: str | None = getattr(source, role)
         if location is None:
             continue
-        if isinstance(source, UrlSource):
-            path = obtain_url(location, downloads)
-        else:
-            path = _local_file(location, local)
+        remote = isinstance(source, UrlSource)
+        path = obtain_url(location, downloads) if remote else _local_file(location, local)
         declared: str | None = getattr(source, f"{role}_sha256")
         _check_hash(path, declared, key=f"sources.{dataset}.{role}_sha256")
         suffix = ".jsonl.gz" if is_gzip(path) else ".jsonl"
@@ -174,7 +172,8 @@ def obtain_url(url: str, folder: Path) -> Path:
             part.replace(path)
             return path
     raise HybridVAEError(
-        f"cannot download {url} ({reason}): check the network and run again to resume, or put the file at {path} by hand."
+        f"cannot download {url} ({reason}): check the network and run again to resume, "
+        f"or put the file at {path} by hand."
     )
 
 

@@ -44,7 +44,7 @@ class SplitConfig:
 def split(cleaned: Path, into: Path, config: SplitConfig) -> dict[str, Any]:
     """Split the ratings in the folder `cleaned` into `into/fit` and `into/test`.
 
-    `fit` holds the vocabularies (`users.parquet`, `items.parquet`: line = index), the rows of the
+    `fit` holds the vocabularies (`users.parquet`, `items.parquet`, ordered by index), the rows of the
     training and the validation part and the candidates of the validation targets; `test` the rows
     of the test part and the candidates of its targets. All draws are seeded by `config.seed` alone.
 
@@ -70,13 +70,8 @@ def split(cleaned: Path, into: Path, config: SplitConfig) -> dict[str, Any]:
         connection.execute(sql.SPLIT_PARTS)
         connection.execute(sql.SPLIT_FINAL)
 
-        sql.write_parquet(connection, "SELECT user_id FROM users ORDER BY user_id", fit / "users.parquet")
-        catalogue = """
-            SELECT items.item_id, title, COALESCE(cold.part, 0) AS cold
-            FROM items JOIN described ON items.item_id = described.item_id LEFT JOIN cold ON items.item_id = cold.item_id
-            ORDER BY items.item_id
-        """
-        sql.write_parquet(connection, catalogue, fit / "items.parquet")
+        sql.write_parquet(connection, sql.SPLIT_USER_INDEX, fit / "users.parquet")
+        sql.write_parquet(connection, sql.SPLIT_ITEM_INDEX, fit / "items.parquet")
         sql.write_parquet(connection, sql.SPLIT_PART_ROWS, fit / "rows.parquet", {"first": 0, "last": 1})
         sql.write_parquet(connection, sql.SPLIT_PART_ROWS, test / "rows.parquet", {"first": 2, "last": 2})
         counted = {row[0]: row[1:] for row in connection.execute(sql.SPLIT_COUNTS).fetchall()}
@@ -119,7 +114,9 @@ def _draw_cold_items(connection: Any, config: SplitConfig) -> pd.DataFrame:
     items = connection.execute("SELECT item_id FROM items ORDER BY item_index").fetchnumpy()["item_id"]
     size = max(1, int(config.cold_share * len(items) + 0.5))
     drawn = random_generator(config.seed, "split", "cold items").permutation(len(items))[: 2 * size]
-    return pd.DataFrame({"item_id": items[drawn], "part": np.repeat(np.array([1, 2], dtype=np.int32), size)[: len(drawn)]})
+    return pd.DataFrame(
+        {"item_id": items[drawn], "part": np.repeat(np.array([1, 2], dtype=np.int32), size)[: len(drawn)]}
+    )
 
 
 def _draw_all_candidates(fit: Path, test: Path, config: SplitConfig) -> None:
@@ -134,14 +131,14 @@ def _draw_all_candidates(fit: Path, test: Path, config: SplitConfig) -> None:
         targets = rows[(rows["part"] == part) & rows["target"]]
         users, items = targets["user_index"].to_numpy(), targets["item_index"].to_numpy()
         random = random_generator(config.seed, "split", "candidates", name)
-        candidates = draw_candidates(users, starts, seen, n_items, config.candidates, random)
+        candidates = draw_candidates(users, starts, seen, n_items=n_items, count=config.candidates, random=random)
         with atomic_path(folder / "candidates.npz") as partial, partial.open("wb") as file:
             np.savez(file, users=users, items=items, candidates=candidates, part=part)
     check_split(rows, fit, test)
 
 
 def draw_candidates(
-    users: IntArray, starts: IntArray, seen: IntArray, n_items: int, count: int, random: np.random.Generator
+    users: IntArray, starts: IntArray, seen: IntArray, *, n_items: int, count: int, random: np.random.Generator
 ) -> IntArray:
     """Draw negatives uniformly, without replacement, from the items that a target's user never rated.
 
@@ -168,14 +165,20 @@ def check_split(rows: pd.DataFrame, fit: Path, test: Path) -> None:
     pairs = ["user_index", "item_index"]
     if rows.duplicated(pairs).any():
         raise HybridVAEError("split: a (user, item) pair lies in two parts; this is a defect, please report it.")
-    rated = read_interactions(fit, upto="validation").ratings + read_interactions(test, upto="test", vocabulary=fit).ratings
+    rated = (
+        read_interactions(fit, upto="validation").ratings + read_interactions(test, upto="test", vocabulary=fit).ratings
+    )
     for folder, part, name in ((fit, 1, "validation"), (test, 2, "test")):
         targets = read_targets(folder)
         drawn = targets.candidates >= 0
         of_user = np.repeat(targets.users, drawn.sum(axis=1))
         if rated[of_user, targets.candidates[drawn]].any():
-            raise HybridVAEError(f"split: a {name} candidate was rated by its user; this is a defect, please report it.")
+            raise HybridVAEError(
+                f"split: a {name} candidate was rated by its user; this is a defect, please report it."
+            )
         first = rows[(rows["part"] == part) & rows["target"]].groupby("user_index")["timestamp"].min()
         last = rows[(rows["part"] < part)].groupby("user_index")["timestamp"].max()
         if (last.reindex(first.index) > first).any():
-            raise HybridVAEError(f"split: a row before the {name} part is later than its user's target; please report it.")
+            raise HybridVAEError(
+                f"split: a row before the {name} part is later than its user's target; please report it."
+            )

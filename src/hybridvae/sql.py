@@ -96,19 +96,25 @@ STRATEGIES = {
                        WHEN turn > turns - held_out THEN 2
                        WHEN turn > turns - 2 * held_out THEN 1
                        ELSE 0 END AS target, 0 AS floor
-        FROM (SELECT *, GREATEST(1, CAST(FLOOR($held_out_share * turns + 0.5) AS INTEGER)) AS held_out FROM rows) AS sized
+        FROM (
+            SELECT *, GREATEST(1, CAST(FLOOR($held_out_share * turns + 0.5) AS INTEGER)) AS held_out FROM rows
+        ) AS sized
     """,
     "leave_one_out": """
         CREATE TABLE marked AS
-        SELECT *, CASE WHEN NOT positive THEN 0 WHEN turn = turns THEN 2 WHEN turn = turns - 1 THEN 1 ELSE 0 END AS target,
-               0 AS floor
+        SELECT *, CASE WHEN NOT positive THEN 0
+                       WHEN turn = turns THEN 2
+                       WHEN turn = turns - 1 THEN 1
+                       ELSE 0 END AS target, 0 AS floor
         FROM rows
     """,
     "global_temporal": """
         CREATE TABLE marked AS
         SELECT *, CASE WHEN positive THEN period ELSE 0 END AS target, period AS floor
         FROM (
-            SELECT rows.*, CASE WHEN timestamp >= test_from THEN 2 WHEN timestamp >= validation_from THEN 1 ELSE 0 END AS period
+            SELECT rows.*, CASE WHEN timestamp >= test_from THEN 2
+                                WHEN timestamp >= validation_from THEN 1
+                                ELSE 0 END AS period
             FROM rows, (
                 SELECT MIN(CASE WHEN place > $validation_cut * places THEN timestamp END) AS validation_from,
                        MIN(CASE WHEN place > $test_cut * places THEN timestamp END) AS test_from
@@ -153,12 +159,28 @@ SELECT user_id, item_id, rating, timestamp, positive, position, part,
 FROM (SELECT *, MIN(CASE WHEN positive THEN part END) OVER (PARTITION BY user_id) AS first_part FROM parted) AS aged
 """
 
-SPLIT_USERS = "CREATE TABLE users AS SELECT user_id, ROW_NUMBER() OVER (ORDER BY user_id) - 1 AS user_index FROM (SELECT DISTINCT user_id FROM rows) AS ids"
-SPLIT_ITEMS = "CREATE TABLE items AS SELECT item_id, ROW_NUMBER() OVER (ORDER BY item_id) - 1 AS item_index FROM (SELECT DISTINCT item_id FROM rows) AS ids"
+SPLIT_USERS = """
+CREATE TABLE users AS
+SELECT user_id, ROW_NUMBER() OVER (ORDER BY user_id) - 1 AS user_index FROM (SELECT DISTINCT user_id FROM rows) AS ids
+"""
+SPLIT_ITEMS = """
+CREATE TABLE items AS
+SELECT item_id, ROW_NUMBER() OVER (ORDER BY item_id) - 1 AS item_index FROM (SELECT DISTINCT item_id FROM rows) AS ids
+"""
+
+SPLIT_USER_INDEX = "SELECT user_index, user_id FROM users ORDER BY user_index"
+
+SPLIT_ITEM_INDEX = """
+SELECT item_index, items.item_id, title, COALESCE(cold.part, 0) AS cold
+FROM items
+JOIN described ON items.item_id = described.item_id
+LEFT JOIN cold ON items.item_id = cold.item_id
+ORDER BY item_index
+"""
 
 SPLIT_PART_ROWS = """
-SELECT CAST(user_index AS INTEGER) AS user_index, CAST(item_index AS INTEGER) AS item_index, rating, timestamp, positive, target,
-       CAST(part AS TINYINT) AS part
+SELECT CAST(user_index AS INTEGER) AS user_index, CAST(item_index AS INTEGER) AS item_index,
+       rating, timestamp, positive, target, CAST(part AS TINYINT) AS part
 FROM final JOIN users ON final.user_id = users.user_id JOIN items ON final.item_id = items.item_id
 WHERE part BETWEEN $first AND $last
 ORDER BY user_index, position
@@ -168,9 +190,12 @@ ORDER BY user_index, position
 TIED_USERS = """
 SELECT COUNT(*) FROM (
     SELECT DISTINCT ending.user_id
-    FROM (SELECT user_id, part, MAX(timestamp) AS last_time FROM final WHERE positive GROUP BY user_id, part) AS ending
-    JOIN (SELECT user_id, part, MIN(timestamp) AS first_time FROM final WHERE target GROUP BY user_id, part) AS beginning
-      ON ending.user_id = beginning.user_id AND ending.part < beginning.part AND last_time = first_time
+    FROM (
+        SELECT user_id, part, MAX(timestamp) AS last_time FROM final WHERE positive GROUP BY user_id, part
+    ) AS ending
+    JOIN (
+        SELECT user_id, part, MIN(timestamp) AS first_time FROM final WHERE target GROUP BY user_id, part
+    ) AS beginning ON ending.user_id = beginning.user_id AND ending.part < beginning.part AND last_time = first_time
 ) AS tied
 """
 
@@ -197,7 +222,7 @@ LEFT JOIN (
         JOIN users ON training.user_index = users.user_index
         JOIN catalogue ON training.item_index = catalogue.item_index
         JOIN said ON said.user_id = users.user_id AND said.item_id = catalogue.item_id
-        WHERE said.title <> '' OR said.text <> ''
+        WHERE training.part = 0 AND (said.title <> '' OR said.text <> '')
     ) AS aged
     WHERE age <= $max_reviews
     GROUP BY item_id

@@ -125,4 +125,6 @@ def _module(name: str) -> Any:
         if error.name != f"hybridvae.models.{name}":
             raise
         known = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
-        raise HybridVAEError(f"there is no model {name!r}: `models` in params.yaml may name {', '.join(known)}.") from None
+        raise HybridVAEError(
+            f"there is no model {name!r}: `models` in params.yaml may name {', '.join(known)}."
+        ) from None

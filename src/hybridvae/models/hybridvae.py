@@ -52,7 +52,9 @@ class Config:
         if not 0 <= self.dropout < 1:
             raise ValueError("dropout must lie in [0, 1)")
         if self.beta < 0 or self.anneal_epochs < 0 or self.learning_rate <= 0 or self.clip_norm <= 0:
-            raise ValueError("beta and anneal_epochs must not be negative; learning_rate and clip_norm must be positive")
+            raise ValueError(
+                "beta and anneal_epochs must not be negative; learning_rate and clip_norm must be positive"
+            )
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,13 @@ class Bag:
     @classmethod
     def of(cls, histories: sparse.csr_matrix, device: torch.device) -> "Bag":
         """From (B, I) CSR."""
-        as_tensor = lambda array: torch.from_numpy(array.astype(np.int64)).to(device)  # noqa: E731
-        return cls(as_tensor(histories.indices), as_tensor(histories.indptr))
+        items, offsets = (torch.from_numpy(array.astype(np.int64)) for array in (histories.indices, histories.indptr))
+        return cls(items.to(device), offsets.to(device))
 
     @property
     def lengths(self) -> Tensor:
         """(B,) number of positives."""
-        return self.offsets.diff()
+        return torch.diff(self.offsets)
 
 
 class Network(nn.Module):
@@ -113,26 +115,33 @@ class Network(nn.Module):
         hidden = self.hidden(self.embedding(bag.items, bag.offsets) + self.embedding_bias)  # (B, H)
         return self.mu(hidden), self.log_variance(hidden)
 
-    def decode(self, z: Tensor) -> Tensor:
-        """(B, L) -> scores (B, I) = E @ projection(z)."""
-        scores: Tensor = (self.projection(z) * self.log_scale.exp()) @ self.item_vectors.T
-        return scores
+    def query(self, z: Tensor) -> Tensor:
+        """(B, L) -> (B, D): the point of the text space that the users are looking for."""
+        projected: Tensor = self.projection(z) * self.log_scale.exp()
+        return projected
+
+    def decode(self, query: Tensor) -> Tensor:
+        """(B, D) -> scores (B, I) = E @ query."""
+        return query @ self.item_vectors.T
 
     def forward(self, bag: Bag) -> tuple[Tensor, Tensor, Tensor]:
-        """Histories -> scores (B, I), mu and log sigma^2 (B, L), with z = mu + sigma * eps in training."""
+        """Histories -> query (B, D), mu and log sigma^2 (B, L), with z = mu + sigma * eps in training."""
         mu, log_variance = self.encode(bag)
         z = mu + torch.exp(0.5 * log_variance) * torch.randn_like(mu) if self.training else mu
-        return self.decode(z), mu, log_variance
+        return self.query(z), mu, log_variance
 
+    def reconstruction_loss(self, query: Tensor, bag: Bag) -> Tensor:
+        """Multinomial negative log-likelihood, the mean over users (Liang et al. 2018, equation 2); in nats.
 
-def reconstruction_loss(scores: Tensor, bag: Bag) -> Tensor:
-    """Multinomial negative log-likelihood, the mean over users (Liang et al. 2018, equation 2).
-
-    -sum_i x_ui log softmax(scores_u)_i = n_u logsumexp(scores_u) - sum of the scores of u's positives, so
-    neither a dense target nor a dense log-softmax is needed. Scores (B, I) -> scalar, in nats.
-    """
-    users = torch.repeat_interleave(torch.arange(len(scores), device=scores.device), bag.lengths)
-    return ((bag.lengths * torch.logsumexp(scores, dim=1)).sum() - scores[users, bag.items].sum()) / len(scores)
+        -sum_i x_ui log softmax(s_u)_i = n_u logsumexp(s_u) - sum of the scores of u's positives. The second
+        term is the query's product with the sum of the positives' vectors, so that neither a dense target
+        nor a gradient through single scores is needed.
+        """
+        liked = F.embedding_bag(
+            bag.items, self.item_vectors, bag.offsets, mode="sum", include_last_offset=True
+        )  # (B, D)
+        normaliser = (bag.lengths * torch.logsumexp(self.decode(query), dim=1)).sum()
+        return (normaliser - (query * liked).sum()) / len(query)
 
 
 def kl_divergence(mu: Tensor, log_variance: Tensor) -> Tensor:
@@ -189,10 +198,10 @@ class Model:
                 users = order[step * self.config.batch_size : (step + 1) * self.config.batch_size]
                 beta = self._beta((epoch - 1) * steps + step, steps)
                 bag = Bag.of(self.positives[users], self.device)
-                scores, mu, log_variance = self.network(bag)
-                reconstruction, kl = reconstruction_loss(scores, bag), kl_divergence(mu, log_variance)
+                query, mu, log_variance = self.network(bag)
+                reconstruction, kl = self.network.reconstruction_loss(query, bag), kl_divergence(mu, log_variance)
                 optimizer.zero_grad()
-                (reconstruction + beta * kl).backward()
+                torch.autograd.backward(reconstruction + beta * kl)
                 nn.utils.clip_grad_norm_(trained, self.config.clip_norm)
                 optimizer.step()
                 sums += torch.stack([reconstruction.detach(), kl.detach()]) * len(users)
@@ -223,7 +232,8 @@ class Model:
     def scores_of(self, histories: sparse.csr_matrix) -> FloatArray:
         """(B, I) histories -> (B, I) scores."""
         self.network.eval()
-        scores: FloatArray = self.network(Bag.of(histories, self.device))[0].float().cpu().numpy()
+        query, _, _ = self.network(Bag.of(histories, self.device))
+        scores: FloatArray = self.network.decode(query).cpu().numpy()
         return scores
 
     def save(self, folder: Path) -> None:

@@ -1,0 +1,53 @@
+# Thin aliases for people who have just cloned: everything is DVC underneath.
+
+PYTHON ?= python3
+VENV := .venv
+# DVC and its queue call `python` and `dvc` by name, so the environment's programs come first.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help reproduce test preprocess train-best baseline evaluate visualize docs lock clean-venv
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
+
+reproduce: $(VENV)/ready ## from nothing to the table: set up, then run every stage that is stale
+	dvc repro
+
+test: $(VENV)/ready-test ## tests, ruff and mypy
+	ruff check .
+	ruff format --check .
+	mypy
+	pytest
+
+preprocess: $(VENV)/ready ## fetch, clean, split and embed
+	dvc repro embed
+
+train-best: $(VENV)/ready ## HybridVAE: validate, then train on training + validation
+	dvc repro train@hybridvae
+
+baseline: $(VENV)/ready ## the other models: validate, train and evaluate
+	dvc repro $$(python -c "import yaml; print(*('evaluate@' + m for m in yaml.safe_load(open('params.yaml'))['models'] if m != 'hybridvae'))")
+
+evaluate: $(VENV)/ready ## judge every model on the test part and compare
+	dvc repro compare
+
+visualize: $(VENV)/ready ## draw the figures
+	dvc repro visualize
+
+docs: $(VENV)/ready ## write the results into the README
+	python -m hybridvae docs
+
+$(VENV)/ready: requirements.lock pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...')"
+	$(PYTHON) -m venv $(VENV)
+	pip install --quiet --constraint requirements.lock --editable .
+	touch $@
+
+$(VENV)/ready-test: $(VENV)/ready
+	pip install --quiet --constraint requirements.lock --editable '.[test]'
+	touch $@
+
+lock: ## pin the newest versions that fit pyproject.toml (needs uv)
+	uv pip compile --universal --python-version 3.11 --extra test --upgrade --no-header --no-annotate --output-file requirements.lock pyproject.toml
+	sed -i.bak 's/+cpu//' requirements.lock && rm requirements.lock.bak

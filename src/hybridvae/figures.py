@@ -1,0 +1,91 @@
+"""Figures. Each is drawn by a function that takes a data frame, so that a notebook can call it."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+
+from hybridvae.files import atomic_path
+
+# Okabe & Ito's colours, told apart by colour-blind readers.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
+_STYLE: Any = {
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e5e5e5",
+    "axes.axisbelow": True,
+    "svg.hashsalt": "hybridvae",  # the same picture gives the same bytes
+    "legend.frameon": False,
+}
+
+
+def training_curves(history: pd.DataFrame, *, chosen: int, title: str) -> Figure:
+    """Loss, reconstruction, KL with its weight, and validation NDCG@10 over the epochs.
+
+    Args:
+        history: one row an epoch: loss, reconstruction, kl (nats a user), beta, ndcg@10.
+        chosen: the epoch whose weights were kept, marked by a line.
+    """
+    epochs = range(1, len(history) + 1)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(11, 3.6), layout="constrained")
+        fit, latent, quality = figure.subplots(1, 3)
+        fit.plot(epochs, history["loss"], color=BLUE, label="loss")
+        fit.plot(epochs, history["reconstruction"], color=ORANGE, linestyle="--", label="reconstruction")
+        fit.set(title="Training loss", ylabel="nats a user")
+        fit.legend()
+        latent.plot(epochs, history["kl"], color=BLUE, label="KL")
+        latent.set(title="KL divergence and its weight", ylabel="KL, nats a user")
+        weight = latent.twinx()
+        weight.plot(epochs, history["beta"], color=ORANGE, linestyle="--", label="beta (right)")
+        weight.set(ylabel="beta", ylim=(0, None))
+        weight.grid(visible=False)
+        weight.spines["right"].set_visible(True)
+        latent.legend(handles=[*latent.lines, *weight.lines], loc="upper right")
+        quality.plot(epochs, history["ndcg@10"], color=BLUE)
+        quality.set(title="Validation, full ranking", ylabel="NDCG@10", ylim=(0, None))
+        quality.axvline(chosen, color=GREEN, linestyle=":", label=f"chosen: epoch {chosen}")
+        quality.legend(loc="lower right")
+        for axes in (fit, latent, quality):
+            axes.set_xlabel("epoch")
+        figure.suptitle(title)
+    return figure
+
+
+def comparison(values: pd.DataFrame, *, title: str) -> Figure:
+    """NDCG@10 of all models with 95 % intervals, a panel a protocol, the best at the top.
+
+    Args:
+        values: rows of model, protocol, mean, low, high.
+    """
+    protocols = list(dict.fromkeys(values["protocol"]))
+    titles = {"sampled": "Among 99 sampled negatives", "full": "Full ranking", "cold": "Among cold items"}
+    order = values[values["protocol"] == "full"].sort_values("mean", kind="stable")["model"].tolist()
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(10, 1.6 + 0.5 * len(order)), layout="constrained")
+        panels = figure.subplots(1, len(protocols), sharey=True, squeeze=False)[0]
+        for panel, protocol in zip(panels, protocols, strict=True):
+            rows = values[values["protocol"] == protocol].set_index("model").loc[order]
+            errors = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
+            colours = [BLUE if model == "hybridvae" else GREY for model in order]
+            panel.barh(order, rows["mean"], xerr=errors, color=colours, capsize=3, height=0.65)
+            for place, (mean, high) in enumerate(zip(rows["mean"], rows["high"], strict=True)):
+                panel.annotate(f"{mean:.3f}", (high, place), (6, 0), textcoords="offset points", va="center")
+            panel.set(title=titles[protocol], xlabel="NDCG@10 (bar: mean, whisker: 95 % interval)")
+            panel.set_xlim(0, 1.18 * rows["high"].max())
+            panel.grid(visible=False, axis="y")
+        figure.suptitle(title)
+    return figure
+
+
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Write a figure as `name.png` and `name.svg`, without dates."""
+    with mpl.rc_context(_STYLE):
+        for suffix, extra in ((".png", {"Software": None}), (".svg", {"Date": None})):
+            with atomic_path(folder / f"{name}{suffix}") as partial:
+                figure.savefig(partial, format=suffix[1:], dpi=150, metadata=extra)
