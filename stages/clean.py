@@ -1,7 +1,9 @@
 """clean: raw JSON lines -> valid ratings after the k-core, item metadata, rejects."""
 
+from stage import DATASET, block, data, metrics, run
+
 from hybridvae.cleaning import CleanConfig, clean
-from stage import DATASET, block, data, metrics, run, write_json
+from hybridvae.files import write_json
 
 
 def main() -> str:

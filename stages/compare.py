@@ -1,10 +1,10 @@
 """compare: the models side by side, HybridVAE tested against each of the others."""
 
 import pandas as pd
+from stage import DATASET, PARAMS, ROOT, block, data, metrics, run
 
 from hybridvae.comparison import EvaluationConfig, compare, metrics_table
-from hybridvae.files import write_csv
-from stage import DATASET, PARAMS, ROOT, block, data, metrics, read_json, run, write_json
+from hybridvae.files import read_json, write_csv, write_json
 
 
 def main() -> str:

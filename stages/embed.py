@@ -1,10 +1,12 @@
 """embed: the words of each item -> one Sentence-BERT vector an item."""
 
+from stage import DATASET, PARAMS, block, cache, data, metrics, run
+
 from hybridvae.embedding import EmbedConfig, embed_texts
+from hybridvae.files import write_json
 from hybridvae.interactions import write_vectors
 from hybridvae.itemtext import TextConfig, gather_item_texts
 from hybridvae.training import choose_device
-from stage import DATASET, PARAMS, block, cache, data, metrics, run, write_json
 
 
 def main() -> str:

@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
-from hybridvae.sources import fetch, parse_source
 from stage import DATASET, PARAMS, cache, data, run
+
+from hybridvae.sources import fetch, parse_source
 
 
 def main() -> str:

@@ -1,7 +1,9 @@
 """split: clean ratings -> fit (training and validation part) and test, with their candidates."""
 
+from stage import DATASET, block, data, metrics, run
+
+from hybridvae.files import write_json
 from hybridvae.splitting import SplitConfig, split
-from stage import DATASET, block, data, metrics, run, write_json
 
 
 def main() -> str:

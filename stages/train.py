@@ -2,8 +2,10 @@
 
 import sys
 
+from stage import DATASET, PARAMS, cache, data, interactions_for, run
+
+from hybridvae.files import read_json
 from hybridvae.models import Context, FitState, create
-from stage import DATASET, PARAMS, cache, data, interactions_for, read_json, run
 
 
 def main() -> str:

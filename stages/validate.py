@@ -3,13 +3,13 @@
 import sys
 
 from dvclive import Live
+from stage import DATASET, PARAMS, ROOT, block, cache, data, interactions_for, metrics, run
 
 from hybridvae.comparison import EvaluationConfig, summarise
 from hybridvae.evaluation import judge, validation_ndcg
-from hybridvae.files import write_frame
+from hybridvae.files import write_frame, write_json
 from hybridvae.interactions import read_targets
 from hybridvae.models import Context, EpochMetrics, FitState, Recommender, create
-from stage import DATASET, PARAMS, ROOT, block, cache, data, interactions_for, metrics, run, write_json
 
 
 def main() -> str:

@@ -1,9 +1,10 @@
 """visualize: the figures, from what earlier stages wrote."""
 
 import pandas as pd
+from stage import DATASET, PARAMS, ROOT, data, metrics, run
 
 from hybridvae import figures
-from stage import DATASET, PARAMS, ROOT, data, metrics, read_json, run
+from hybridvae.files import read_json
 
 
 def main() -> str:

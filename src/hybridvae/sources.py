@@ -25,7 +25,7 @@ from hybridvae.errors import HybridVAEError
 from hybridvae.files import atomic_path, sha256_of
 
 _ATTEMPTS = 5
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16  # bytes; what a broken connection can lose
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from hybridvae import sql
 from hybridvae.errors import HybridVAEError
-from hybridvae.files import atomic_path, write_json
+from hybridvae.files import atomic_path
 from hybridvae.interactions import IntArray, read_interactions, read_targets
 from hybridvae.seeds import random_generator
 
@@ -78,9 +78,6 @@ def split(cleaned: Path, into: Path, config: SplitConfig) -> dict[str, Any]:
         tied = connection.execute(sql.TIED_USERS).fetchone()
     assert before is not None and tied is not None  # aggregates always give a row
 
-    write_json(fit / "split.json", {"strategy": config.strategy, "seed": config.seed})
-    _draw_all_candidates(fit, test, config)
-
     users, items = len(pd.read_parquet(fit / "users.parquet")), len(pd.read_parquet(fit / "items.parquet"))
     positives = sum(part[1] for part in counted.values())
     report: dict[str, Any] = {
@@ -104,6 +101,7 @@ def split(cleaned: Path, into: Path, config: SplitConfig) -> dict[str, Any]:
                     f"the {config.strategy} split leaves no {name} target ({users} users with at least 3 positives): "
                     "bring more data, or change `split` or `clean` in params.yaml."
                 )
+    _draw_all_candidates(fit, test, config)
     return report
 
 
@@ -172,7 +170,7 @@ def check_split(rows: pd.DataFrame, fit: Path, test: Path) -> None:
         targets = read_targets(folder)
         drawn = targets.candidates >= 0
         of_user = np.repeat(targets.users, drawn.sum(axis=1))
-        if rated[of_user, targets.candidates[drawn]].any():
+        if drawn.any() and rated[of_user, targets.candidates[drawn]].any():
             raise HybridVAEError(
                 f"split: a {name} candidate was rated by its user; this is a defect, please report it."
             )

@@ -1,0 +1,286 @@
+"""What every model must do, and what HybridVAE in particular promises."""
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+from hybridvae.errors import HybridVAEError
+from hybridvae.interactions import Interactions
+from hybridvae.models import Context, FitState, create, load
+from hybridvae.models.hybridvae import Bag, Config, Network, kl_divergence
+from hybridvae.training import choose_device
+
+BLOCKS = {
+    "popularity": {},
+    "itemknn": {"k": 50},
+    "hybridvae": {"latent_dim": 8, "hidden_dims": [32], "dropout": 0.0, "beta": 0.01, "batch_size": 20, "epochs": 60},
+}
+ALL = list(BLOCKS)
+
+
+def interactions_of(positives, *, seed=0):
+    """Interactions around a 0/1 matrix; the vectors of items tell even from odd, with noise."""
+    matrix = sparse.csr_matrix(np.asarray(positives, dtype=np.float32))
+    n_users, n_items = matrix.shape
+    random = np.random.default_rng(seed)
+    side = np.stack([np.arange(n_items) % 2, 1 - np.arange(n_items) % 2], axis=1)
+    vectors = np.hstack([side, 0.3 * random.normal(size=(n_items, 14))])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    names = np.array([str(n) for n in range(max(n_users, n_items))], dtype=object)
+    return Interactions(
+        matrix,
+        matrix * 5,
+        names[:n_users],
+        names[:n_items],
+        names[:n_items],
+        np.zeros(n_items, int),
+        vectors.astype("f"),
+    )
+
+
+def checkerboard(size=20):
+    """Even users like even items and odd users odd ones, but for the diagonal, which is withheld."""
+    board = (np.add.outer(np.arange(size), np.arange(size)) % 2 == 0).astype(np.float32)
+    np.fill_diagonal(board, 0)
+    return board
+
+
+def fitted(name, interactions, **changes):
+    return create(name, BLOCKS[name] | changes, Context(seed=1, device="cpu")).fit(interactions)
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name != "popularity"])
+def test_the_withheld_diagonal_is_recommended(name):
+    board = checkerboard()
+    scores = fitted(name, interactions_of(board)).scores(np.arange(20))
+    scores[board > 0] = -np.inf
+    assert (scores.argmax(axis=1) == np.arange(20)).all()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_batch_is_the_same_as_one_by_one(name):
+    model = fitted(name, interactions_of(checkerboard()))
+    users = np.array([3, 0, 7])
+    together = model.scores(users)
+    assert together.dtype == np.float32 and together.shape == (3, 20)
+    for row, user in enumerate(users):
+        np.testing.assert_allclose(together[row], model.scores(np.array([user]))[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_saved_and_loaded_scores_are_equal_and_no_history_is_stored(name, tmp_path):
+    interactions = interactions_of(checkerboard())
+    model = fitted(name, interactions)
+    model.save(tmp_path)
+    again = load(name, tmp_path, interactions, Context(device="cpu"))
+    assert np.array_equal(model.scores(np.arange(20)), again.scores(np.arange(20)))
+    assert {path.suffix for path in tmp_path.iterdir()} <= {".safetensors", ".npz", ".json"}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_user_without_history_gets_finite_scores(name):
+    board = checkerboard()
+    board[4] = 0
+    assert np.isfinite(fitted(name, interactions_of(board)).scores(np.array([4, 5]))).all()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_model_that_folds_in_scores_a_new_history_like_a_known_one(name):
+    interactions = interactions_of(checkerboard())
+    model = fitted(name, interactions)
+    assert model.folds_in
+    np.testing.assert_allclose(model.scores_of(interactions.positives[[2]]), model.scores(np.array([2])), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_same_seed_gives_the_same_bytes(name):
+    interactions = interactions_of(checkerboard())
+    first, second = (fitted(name, interactions).scores(np.arange(20)) for _ in range(2))
+    assert first.tobytes() == second.tobytes()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_unknown_keys_are_refused(name):
+    with pytest.raises(HybridVAEError, match=rf"{name}\.colour is not a parameter"):
+        create(name, {"colour": "blue"}, Context())
+
+
+@pytest.mark.parametrize(
+    ("block", "words"),
+    [
+        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\)"),
+        ({"latent_dim": 0}, "at least 1"),
+        ({"latent_dim": 6.5}, "latent_dim is 6.5: it must be a whole number"),
+        ({"learning_rate": "1e-3"}, "must be a number"),
+        ({"hidden_dims": 512}, "must be a list"),
+        ({"projection": "cubic"}, "use one of linear, two_layer"),
+    ],
+)
+def test_wrong_values_are_refused_in_words(block, words):
+    with pytest.raises(HybridVAEError, match=words):
+        create("hybridvae", block, Context())
+
+
+def test_an_unknown_model_lists_the_known_ones():
+    with pytest.raises(HybridVAEError, match="hybridvae, itemknn, popularity"):
+        create("magic", {}, Context())
+
+
+def test_popularity_counts_positives():
+    assert fitted("popularity", interactions_of([[1, 0, 1], [1, 0, 0]])).scores(np.array([0])).tolist() == [[2, 0, 1]]
+
+
+def test_itemknn_by_hand():
+    # Items 0 and 1 share one of their 2 and 1 users: 1 / sqrt(2); items 0 and 2 share none.
+    scores = fitted("itemknn", interactions_of([[1, 1, 0], [1, 0, 0], [0, 0, 1]])).scores(np.array([1]))
+    np.testing.assert_allclose(scores, [[0, 1 / np.sqrt(2), 0]], rtol=1e-6)
+    shrunk = fitted("itemknn", interactions_of([[1, 1, 0], [1, 0, 0], [0, 0, 1]]), shrink=1.0)
+    np.testing.assert_allclose(shrunk.scores(np.array([1])), [[0, 1 / (1 + np.sqrt(2)), 0]], rtol=1e-6)
+
+
+def test_itemknn_keeps_k_neighbours_of_each_item():
+    model = fitted("itemknn", interactions_of(np.ones((4, 9))), k=3)
+    assert np.diff(model.similarity.indptr).tolist() == [3] * 9
+
+
+# --- HybridVAE -----------------------------------------------------------------------------------
+
+
+def a_network(config=None, n_items=6):
+    torch.manual_seed(0)
+    return Network(config or Config(latent_dim=3, hidden_dims=(5,)), torch.randn(n_items, 4))
+
+
+def a_bag():
+    return Bag.of(
+        sparse.csr_matrix(np.array([[1, 0, 1, 0, 0, 1], [0, 1, 0, 0, 0, 0]], dtype=np.float32)), torch.device("cpu")
+    )
+
+
+def test_the_bag_is_the_linear_layer_on_a_dense_row():
+    network, bag = a_network(), a_bag()
+    dense = torch.tensor([[1, 0, 1, 0, 0, 1], [0, 1, 0, 0, 0, 0.0]])
+    expected = dense @ network.embedding.weight + network.embedding_bias
+    torch.testing.assert_close(network.embedding(bag.items, bag.offsets) + network.embedding_bias, expected)
+
+
+def test_the_loss_is_the_dense_multinomial_likelihood():
+    network, bag = a_network(), a_bag()
+    query = torch.randn(2, 4)
+    dense = torch.tensor([[1, 0, 1, 0, 0, 1], [0, 1, 0, 0, 0, 0.0]])
+    expected = -(dense * torch.log_softmax(query @ network.item_vectors.T, dim=1)).sum(dim=1).mean()
+    torch.testing.assert_close(network.reconstruction_loss(query, bag), expected)
+
+
+def test_the_kl_is_that_of_torch():
+    mu, log_variance = torch.randn(5, 3), torch.randn(5, 3)
+    posterior = torch.distributions.Normal(mu, torch.exp(0.5 * log_variance))
+    expected = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0, 1)).sum(dim=1).mean()
+    torch.testing.assert_close(kl_divergence(mu, log_variance), expected)
+
+
+def test_scores_are_the_frozen_matrix_times_the_projection():
+    interactions = interactions_of(checkerboard())
+    model = fitted("hybridvae", interactions, epochs=3)
+    network = model.network.eval()
+    bag = Bag.of(interactions.positives[[0]], torch.device("cpu"))
+    mu, _ = network.encode(bag)
+    expected = (network.projection(mu) @ torch.from_numpy(interactions.item_vectors).T).detach().numpy()
+    np.testing.assert_allclose(model.scores(np.array([0])), expected, rtol=1e-5)
+    assert np.array_equal(network.item_vectors.numpy(), interactions.item_vectors)
+    assert "item_vectors" not in dict(network.named_parameters())
+
+
+def test_layers_are_those_of_the_specification():
+    network = a_network(Config(latent_dim=3, hidden_dims=(5, 7), dropout=0.4))
+    block = ["LayerNorm", "GELU", "Dropout"]
+    assert [type(layer).__name__ for layer in network.hidden] == [*block, "Linear", *block]
+    assert isinstance(network.projection, torch.nn.Linear) and not network.log_scale.requires_grad
+    two = a_network(Config(projection="two_layer", learned_scale=True))
+    assert len(two.projection) == 3 and two.log_scale.requires_grad
+
+
+def test_beta_grows_linearly_and_stays():
+    model = create("hybridvae", {"beta": 0.2, "anneal_epochs": 4}, Context(device="cpu"))
+    assert [model._beta(step, 10) for step in (0, 10, 20, 40, 99)] == pytest.approx([0, 0.05, 0.1, 0.2, 0.2])
+    assert create("hybridvae", {"beta": 0.2, "anneal_epochs": 0}, Context(device="cpu"))._beta(0, 10) == 0.2
+
+
+class Killed(Exception):
+    """Stands for kill -9: nothing after it runs."""
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_a_killed_fit_goes_on_and_ends_with_the_same_weights(tmp_path, validated):
+    interactions = interactions_of(checkerboard())
+    block = BLOCKS["hybridvae"] | {"dropout": 0.3, "epochs": 12, "patience": 4}
+    rising = [0.1, 0.3, 0.2, 0.5, 0.4, 0.4, 0.4, 0.4, 0.9]  # stops after epoch 8, chooses epoch 4
+
+    def fit(state, die_at=None):
+        epochs = []
+
+        def on_epoch(number, figures):
+            epochs.append((number, figures))
+            if number == die_at:
+                raise Killed
+
+        context = Context(seed=5, device="cpu", state=FitState(state))
+        validation = (lambda model: rising[len(epochs)]) if validated else None
+        model = create("hybridvae", block, context).fit(interactions, validation=validation, on_epoch=on_epoch)
+        return model, epochs, context
+
+    whole, told, _ = fit(tmp_path / "a")
+    with pytest.raises(Killed):
+        fit(tmp_path / "b", die_at=5)
+    resumed, told_again, context = fit(tmp_path / "b")
+    assert told == told_again and len(told) == (8 if validated else 12)
+    assert resumed.epochs == whole.epochs == (4 if validated else 0)
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, resumed.network.state_dict()[name]), name
+    context.state.forget()
+    assert not any((tmp_path / "b").iterdir())
+
+
+def test_another_fit_never_goes_on_from_this_one(tmp_path):
+    interactions = interactions_of(checkerboard())
+    other = replace(interactions, positives=interactions_of(1 - checkerboard()).positives)
+    prints = set()
+    for seed, block, data, validated in [
+        (1, {}, interactions, True),
+        (2, {}, interactions, True),
+        (1, {"beta": 0.1}, interactions, True),
+        (1, {}, other, True),
+        (1, {}, interactions, False),
+    ]:
+        model = create("hybridvae", block, Context(seed=seed, device="cpu"))
+        model.positives = data.positives
+        prints.add(model._fingerprint(data, validated))
+    assert len(prints) == 5
+
+
+def test_without_vectors_it_says_so():
+    with pytest.raises(HybridVAEError, match="item vectors"):
+        create("hybridvae", {}, Context(device="cpu")).fit(replace(interactions_of(checkerboard()), item_vectors=None))
+
+
+def test_a_diverging_loss_says_what_to_do():
+    with pytest.raises(HybridVAEError, match="learning_rate"):
+        fitted("hybridvae", interactions_of(checkerboard()), learning_rate=1e30, beta=10.0)
+
+
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises(HybridVAEError, match="abacus"):
+        choose_device("abacus")
+    assert choose_device("auto").type in {"cpu", "cuda", "mps"}
+
+
+def test_the_saved_configuration_is_the_block():
+    config = Config()
+    assert (
+        Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(json.dumps(asdict(config))).items()})
+        == config
+    )

@@ -1,0 +1,294 @@
+"""The real stages under the real DVC, on tiny data, in a repository of their own."""
+
+import filecmp
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, tiny_metadata, tiny_reviews, write_lines
+
+from hybridvae.files import sha256_of
+
+STAGES = ["fetch", "clean", "split", "embed"]
+MODELS = ["popularity", "itemknn", "hybridvae"]
+
+
+class Project:
+    """A clone of this repository that works on tiny data."""
+
+    def __init__(self, folder, cache, data):
+        self.folder = folder
+        self.environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "HYBRIDVAE_CACHE": str(cache),
+            "HYBRIDVAE_DATA": str(data),
+            "DVC_NO_ANALYTICS": "1",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        }
+        for role in ("AUTHOR", "COMMITTER"):
+            self.environment |= {f"GIT_{role}_NAME": "Test", f"GIT_{role}_EMAIL": "test@example.org"}
+
+    def run(self, *command, fails=False):
+        outcome = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+        )
+        said = outcome.stdout + outcome.stderr
+        assert (outcome.returncode != 0) == fails, said
+        return said
+
+    def ran(self, *command):
+        """The stages that a command ran."""
+        return re.findall(r"Running stage '([^']+)'", self.run(*command))
+
+    def commit(self, message):
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--message", message)
+
+    def set(self, **values):
+        """Change parameters given as block__key or key."""
+        path = self.folder / "params.yaml"
+        params = yaml.safe_load(path.read_text())
+        for name, value in values.items():
+            *blocks, key = name.split("__")
+            target = params
+            for block in blocks:
+                target = target[block]
+            target[key] = value
+        path.write_text(yaml.safe_dump(params, sort_keys=False))
+
+    def json(self, name):
+        return json.loads((self.folder / name).read_text())
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_lines(folder / "reviews.jsonl.gz", tiny_reviews(), compress=True)
+    write_lines(folder / "metadata.jsonl", tiny_metadata())
+    return folder
+
+
+def new_project(folder, cache, tiny_data):
+    """The tracked files of this repository as they are now, with the tiny data set as the default."""
+    tracked = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\n")
+    for name in tracked:
+        if (
+            name
+            and not name.startswith(("store/", "metrics/", "plots/"))
+            and name != "dvc.lock"
+            and (ROOT / name).is_file()
+        ):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    project = Project(folder, cache, tiny_data)
+    source = {"kind": "file"}
+    for role, name in (("reviews", "reviews.jsonl.gz"), ("metadata", "metadata.jsonl")):
+        source |= {role: name, f"{role}_sha256": sha256_of(tiny_data / name)}
+    project.set(
+        dataset="tiny",
+        device="cpu",
+        sources={"tiny": source},
+        split__candidates=10,
+        hybridvae__epochs=4,
+        hybridvae__hidden_dims=[16],
+        hybridvae__latent_dim=8,
+        evaluation__bootstrap_resamples=50,
+        evaluation__permutations=200,
+    )
+    project.run("git", "init", "--quiet", "--initial-branch=main")
+    project.commit("Start")
+    return project
+
+
+@pytest.fixture(scope="session")
+def done(tmp_path_factory, tiny_data):
+    """A project in which `dvc repro` has run; tests must leave it as it is."""
+    project = new_project(tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("cache"), tiny_data)
+    project.output = project.run("dvc", "repro")
+    project.commit("Run")
+    return project
+
+
+def test_the_pipeline_runs_in_order_from_raw_files_to_the_table(done):
+    ran = re.findall(r"Running stage '([^']+)'", done.output)
+    assert [stage for stage in ran if stage in STAGES] == STAGES
+    for model in MODELS:
+        places = [ran.index(f"{step}@{model}") for step in ("validate", "train", "evaluate")]
+        assert places == sorted(places)
+    assert set(ran[-2:]) == {"compare", "visualize"}
+    assert "HybridVAE against itemknn, full NDCG@10" in done.output
+    assert done.run("git", "status", "--porcelain") == ""
+
+
+def test_metrics_have_their_form_and_add_up(done):
+    cleaned, parts = done.json("metrics/clean.json"), done.json("metrics/split.json")
+    assert cleaned["rows_in"] == cleaned["rows_out"] == 440 and cleaned["users"] == 40
+    assert parts["rows"] == sum(parts[part]["rows"] for part in ("train", "validation", "test")) == 440
+    for part in ("validation", "test"):
+        for model in MODELS:
+            metrics = done.json(f"metrics/{part}/{model}.json")
+            assert [metrics[key] for key in ("dataset", "model", "split")] == ["tiny", model, part]
+            assert metrics["users"] == parts[part]["users"] and metrics["targets"] == parts[part]["targets"]
+            for protocol in ("sampled", "full"):
+                for name in ("ndcg@10", "recall@5", "hit@20", "mrr"):
+                    value = metrics[protocol][name]
+                    assert 0 <= value["low"] <= value["mean"] <= value["high"] <= 1
+    assert done.json("metrics/embed.json")["items"] == parts["items"]
+    assert set(done.json("metrics/summary.json")) == {"dataset", *MODELS}
+
+
+def test_curves_hold_every_epoch(done):
+    curves = done.folder / "plots/validate/hybridvae/plots/metrics"
+    for name in ("loss", "reconstruction", "kl", "beta", "ndcg@10"):
+        lines = (curves / f"{name}.tsv").read_text().splitlines()
+        assert lines[0].split("\t") == ["step", name] and len(lines) == 5
+
+
+def test_figures_are_drawn(done):
+    names = {path.name for path in (done.folder / "plots/figures").iterdir()}
+    assert names == {f"{name}.{kind}" for name in ("comparison", "training_curves") for kind in ("png", "svg")}
+
+
+def test_a_second_run_computes_nothing(done):
+    assert "Data and pipelines are up to date." in done.run("dvc", "repro")
+
+
+def test_two_runs_from_nothing_give_the_same_bytes(done, tmp_path, tiny_data):
+    other = new_project(tmp_path / "again", tmp_path / "cache", tiny_data)
+    other.run("dvc", "repro")
+    # The lock holds the hash of every output: data, embeddings, weights, per-user results, metrics, figures.
+    assert (other.folder / "dvc.lock").read_bytes() == (done.folder / "dvc.lock").read_bytes()
+    same = filecmp.dircmp(other.folder / "metrics", done.folder / "metrics")
+    assert not same.diff_files and not same.left_only and not same.right_only
+
+
+def test_a_parameter_of_a_model_retrains_that_model_alone(done, tmp_path):
+    project = clone(done, tmp_path / "clone", tmp_path / "cache")
+    project.run("dvc", "cache", "dir", "--local", str(done.folder / ".dvc/cache"))
+    project.run("dvc", "checkout")  # ratings are never cached: fetch, clean and split rebuild them
+    ran = project.ran("dvc", "exp", "run", "--set-param", "hybridvae.beta=0.1")
+    expected = ["validate@hybridvae", "train@hybridvae", "evaluate@hybridvae", "compare", "visualize"]
+    assert ran == ["fetch", "clean", "split", *expected]
+    assert "main" in project.run("dvc", "exp", "show", "--only-changed", "--md")
+
+
+def clone(project, folder, cache):
+    subprocess.run(["git", "clone", "--quiet", project.folder, folder], check=True)
+    twin = Project(folder, cache, project.environment["HYBRIDVAE_DATA"])
+    return twin
+
+
+@pytest.fixture(params=["folder", "s3"])
+def remote(request, tmp_path):
+    if request.param == "folder":
+        yield str(tmp_path / "remote"), {}
+        return
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    client = boto3.client(
+        "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
+    )
+    client.create_bucket(Bucket="models")
+    yield "s3://models/hybridvae", {"endpointurl": endpoint, "region": "us-east-1"}
+    server.stop()
+
+
+def test_push_clone_and_pull_leave_three_stages_to_run(done, remote, tmp_path):
+    url, options = remote
+    origin = clone(done, tmp_path / "origin", tmp_path / "unused")
+    origin.run("dvc", "remote", "add", "--force", "--default", "elsewhere", url)
+    for name, value in options.items():
+        origin.run("dvc", "remote", "modify", "elsewhere", name, value)
+    origin.run("dvc", "cache", "dir", "--local", str(done.folder / ".dvc/cache"))
+    origin.run("dvc", "push")
+    origin.commit("Point the remote elsewhere")
+
+    stranger = clone(origin, tmp_path / "stranger", tmp_path / "cache")
+    stranger.environment["HYBRIDVAE_DATA"] = done.environment["HYBRIDVAE_DATA"]
+    stranger.run("dvc", "pull")
+    for model in MODELS:
+        assert any((stranger.folder / "data/train/tiny" / model).iterdir())
+    assert not (stranger.folder / "data/clean").exists()
+    assert stranger.ran("dvc", "repro") == ["fetch", "clean", "split"]
+    assert stranger.run("git", "status", "--porcelain") == ""
+
+
+def test_nothing_with_ratings_is_ever_pushed():
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    for name in ("fetch", "clean", "split"):
+        for out in stages[name]["outs"]:
+            assert isinstance(out, dict) and next(iter(out.values())) == {"cache": False}, (name, out)
+
+
+def test_kill_minus_nine_in_training_goes_on_and_ends_the_same(done, tmp_path):
+    def project_of(name):
+        project = clone(done, tmp_path / name, tmp_path / f"cache-{name}")
+        project.run("dvc", "cache", "dir", "--local", str(done.folder / ".dvc/cache"))
+        project.set(hybridvae__epochs=100, hybridvae__patience=100)
+        project.run("dvc", "repro", "--single-item", "fetch", "clean", "split")
+        project.run("dvc", "checkout", "embed")
+        return project
+
+    killed, whole = project_of("killed"), project_of("whole")
+    process = subprocess.Popen(
+        ["dvc", "repro", "--single-item", "validate@hybridvae"],
+        cwd=killed.folder,
+        env=killed.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    fits = tmp_path / "cache-killed" / "fits"
+    for _ in range(600):
+        if any(fits.glob("*/last.safetensors")) or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    assert process.poll() is None, "the stage ended before it could be killed"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert any(fits.glob("*/last.safetensors"))
+
+    killed.run("dvc", "repro", "--single-item", "validate@hybridvae")
+    whole.run("dvc", "repro", "--single-item", "validate@hybridvae")
+    for name in ("metrics/validation/hybridvae.json", "data/validate/tiny/hybridvae/fit.json"):
+        assert (killed.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+    curve = "plots/validate/hybridvae/plots/metrics/loss.tsv"
+    assert (killed.folder / curve).read_bytes() == (whole.folder / curve).read_bytes()
+    assert not any(fits.iterdir())
+
+
+def test_a_mistake_ends_in_one_sentence(done, tmp_path):
+    project = clone(done, tmp_path / "clone", Path(done.environment["HYBRIDVAE_CACHE"]))
+    project.run("dvc", "repro", "--single-item", "fetch", "clean", "split")
+    for stage, change, words in [
+        ("fetch.py", {"dataset": "nowhere"}, "sources.nowhere is not declared"),
+        ("clean.py", {"clean__min_user_ratings": 10_000}, "nothing is left after the k-core"),
+        ("split.py", {"split__strategy": "random"}, "use one of temporal, leave_one_out, global_temporal, cold_items"),
+        ("validate.py hybridvae", {"hybridvae__colour": "blue"}, "hybridvae.colour is not a parameter"),
+        ("validate.py magic", {}, "there is no model 'magic'"),
+    ]:
+        project.set(**change)
+        said = project.run("sh", "-c", f"python stages/{stage}", fails=True)
+        project.run("git", "checkout", "params.yaml")
+        assert words in said and "Traceback" not in said and len(said.splitlines()) == 1

