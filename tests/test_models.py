@@ -147,6 +147,17 @@ def test_itemknn_keeps_k_neighbours_of_each_item():
     assert np.diff(model.similarity.indptr).tolist() == [3] * 9
 
 
+def test_itemknn_neighbours_of_the_history_or_of_the_scored_item():
+    # Cosines: items 0 and 1 share all users (1), 2 shares one of its two with each (1 / 2); with k = 1
+    # item 2 names item 0, and neither 0 nor 1 names item 2.
+    board = [[1, 1, 0], [1, 1, 1], [0, 0, 1]]
+    history = fitted("itemknn", interactions_of(board), k=1)
+    scored = fitted("itemknn", interactions_of(board), k=1, neighbours_of="scored")
+    np.testing.assert_allclose(history.scores_of(sparse.csr_matrix([[0, 0, 1.0]])), [[0.5, 0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(scored.scores_of(sparse.csr_matrix([[0, 0, 1.0]])), [[0, 0, 0]])
+    np.testing.assert_allclose(scored.scores_of(sparse.csr_matrix([[1.0, 0, 0]])), [[0, 1, 0.5]], rtol=1e-6)
+
+
 # --- HybridVAE -----------------------------------------------------------------------------------
 
 

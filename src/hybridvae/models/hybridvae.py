@@ -33,15 +33,15 @@ _NAME = "hybridvae"
 class Config:
     """The block `hybridvae` of params.yaml."""
 
-    latent_dim: int = 256
+    latent_dim: int = 128
     hidden_dims: tuple[int, ...] = (512,)
     dropout: float = 0.5  # after each hidden layer
     projection: Literal["linear", "two_layer"] = "linear"  # latent -> text space
     learned_scale: bool = False  # multiply the scores by a learned number (a temperature)
-    beta: float = 0.2  # weight of the KL term once annealed
-    anneal_epochs: int = 50  # epochs over which the weight grows from 0 to beta
-    learning_rate: float = 0.001
-    batch_size: int = 500  # users
+    beta: float = 1.0  # weight of the KL term once annealed
+    anneal_epochs: int = 20  # epochs over which the weight grows from 0 to beta
+    learning_rate: float = 0.003
+    batch_size: int = 256  # users
     clip_norm: float = 5.0  # of the gradient
     epochs: int = 200  # at most
     patience: int = 50  # epochs without a better validation figure before training stops

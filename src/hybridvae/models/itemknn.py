@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from scipy import sparse
@@ -21,6 +21,9 @@ class Config:
 
     k: int = 50  # neighbours kept of each item
     shrink: float = 0.0  # added to the cosine's denominator: distrusts items with few users
+    # Whose k neighbours count: those that an item of the history names (as in the paper), or those that the item
+    # to be scored names (as many later implementations have it).
+    neighbours_of: Literal["history", "scored"] = "history"
 
     def __post_init__(self) -> None:
         if self.k < 1 or self.shrink < 0:
@@ -61,7 +64,8 @@ class Model:
             near = sparse.csr_matrix((values.ravel(), (rows, columns.ravel())), shape=block.shape, dtype=np.float32)
             near.eliminate_zeros()
             kept.append(near)
-        self.similarity = sparse.vstack(kept, format="csr")  # row: the item that is scored
+        nearest = sparse.vstack(kept, format="csr")  # row: the item whose neighbours were kept
+        self.similarity = nearest if self.config.neighbours_of == "history" else nearest.T.tocsr()
         return self
 
     def scores(self, users: IntArray) -> FloatArray:
@@ -69,11 +73,11 @@ class Model:
         return self.scores_of(self.positives[users])
 
     def scores_of(self, histories: sparse.csr_matrix) -> FloatArray:
-        """(B, I) histories -> (B, I): score_j = sum of s_ji over the items i of the history."""
-        return np.asarray((histories @ self.similarity.T).todense(), dtype=np.float32)
+        """(B, I) histories -> (B, I): score_j = sum of the kept s_ij over the items i of the history."""
+        return np.asarray((histories @ self.similarity).todense(), dtype=np.float32)
 
     def save(self, folder: Path) -> None:
-        """Write `similarity.npz`, the (I, I) sparse matrix of kept similarities."""
+        """Write `similarity.npz`, the (I, I) sparse matrix of kept similarities: row history, column scored."""
         with atomic_path(folder / "similarity.npz") as partial, partial.open("wb") as file:
             sparse.save_npz(file, self.similarity)
 

@@ -1,0 +1,64 @@
+"""What the repository says of itself must be true."""
+
+import importlib
+import re
+import subprocess
+import sys
+
+import yaml
+from conftest import ROOT
+
+from hybridvae.__main__ import with_results
+from hybridvae.cleaning import CleanConfig
+from hybridvae.comparison import EvaluationConfig, markdown_table
+from hybridvae.config import parse_config
+from hybridvae.embedding import EmbedConfig
+from hybridvae.files import read_json
+from hybridvae.itemtext import TextConfig
+from hybridvae.splitting import SplitConfig
+
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_readme_shows_the_committed_results():
+    compared = read_json(ROOT / "metrics/comparison.json")
+    models = {name: read_json(ROOT / "metrics/test" / f"{name}.json") for name in compared["models"]}
+    assert compared["dataset"] == "ml-100k" and list(models) == PARAMS["models"]
+    assert with_results(README, markdown_table(models, compared["tests"])) == README
+
+
+def test_params_hold_every_knob_and_no_other():
+    blocks = {"clean": CleanConfig, "split": SplitConfig, "text": TextConfig, "embed": EmbedConfig}
+    blocks["evaluation"] = EvaluationConfig
+    blocks |= {name: importlib.import_module(f"hybridvae.models.{name}").Config for name in PARAMS["models"]}
+    for name, config in blocks.items():
+        parsed = parse_config(config, PARAMS[name], where=name)
+        assert set(PARAMS[name]) == set(vars(parsed)), name
+        assert parsed == config(), f"{name}: params.yaml and the library's defaults differ"
+    assert set(PARAMS) == {"dataset", "seed", "device", "models", "sources", *blocks}
+
+
+def test_every_dependency_of_the_dag_is_in_the_repository():
+    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
+        assert stage["desc"], name
+        for dependency in stage["deps"]:
+            if dependency.startswith(("src/", "stages/")) and "${" not in dependency:
+                assert (ROOT / dependency).is_file(), (name, dependency)
+
+
+def test_the_readme_names_files_and_stages_that_exist():
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    drawn = re.search(r"```\n(fetch -> .*)\n```", README)[1]
+    assert [part.partition("@")[0] for part in drawn.split(" -> ")] == list(stages)
+    for path in re.findall(r"\]\((plots/[^)]+)\)", README):
+        assert (ROOT / path).is_file(), path
+    for dataset in re.findall(r"`(amazon20\d\d-\w+)`", README):
+        assert dataset in PARAMS["sources"]
+
+
+def test_heavy_libraries_are_imported_late():
+    code = "import sys, hybridvae.__main__, hybridvae.sources, hybridvae.cleaning, hybridvae.comparison; "
+    code += "print(sorted({'torch', 'sentence_transformers', 'matplotlib', 'dvc'} & set(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "[]"
