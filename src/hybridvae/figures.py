@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from hybridvae.files import atomic_path
 
@@ -46,11 +47,11 @@ def training_curves(history: pd.DataFrame, *, chosen: int, title: str) -> Figure
         weight.set(ylabel="beta", ylim=(0, None))
         weight.grid(visible=False)
         weight.spines["right"].set_visible(True)
-        latent.legend(handles=[*latent.lines, *weight.lines], loc="upper right")
+        latent.legend(handles=[*latent.lines, *weight.lines], loc="center right")
         quality.plot(epochs, history["ndcg@10"], color=BLUE)
         quality.set(title="Validation, full ranking", ylabel="NDCG@10", ylim=(0, None))
         quality.axvline(chosen, color=GREEN, linestyle=":", label=f"chosen: epoch {chosen}")
-        quality.legend(loc="lower right")
+        quality.legend(loc="lower left" if chosen > len(history) / 2 else "lower right")
         for axes in (fit, latent, quality):
             axes.set_xlabel("epoch")
         figure.suptitle(title)
@@ -67,7 +68,8 @@ def comparison(values: pd.DataFrame, *, title: str) -> Figure:
     titles = {"sampled": "Among 99 sampled negatives", "full": "Full ranking", "cold": "Among cold items"}
     order = values[values["protocol"] == "full"].sort_values("mean", kind="stable")["model"].tolist()
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(10, 1.6 + 0.5 * len(order)), layout="constrained")
+        layout = ConstrainedLayoutEngine(wspace=0.08)
+        figure = Figure(figsize=(10, 1.6 + 0.5 * len(order)), layout=layout)
         panels = figure.subplots(1, len(protocols), sharey=True, squeeze=False)[0]
         for panel, protocol in zip(panels, protocols, strict=True):
             rows = values[values["protocol"] == protocol].set_index("model").loc[order]
