@@ -164,7 +164,7 @@ def obtain_url(url: str, folder: Path) -> Path:
         try:
             _download(requests, url, part)
         except (requests.RequestException, OSError) as error:
-            reason = str(error).split("\n")[0]
+            reason = _in_words(requests, error)
             # Only a download that moved on is worth another try: the rest would fail again.
             if not part.exists() or part.stat().st_size == before:
                 break
@@ -175,6 +175,19 @@ def obtain_url(url: str, folder: Path) -> Path:
         f"cannot download {url} ({reason}): check the network and run again to resume, "
         f"or put the file at {path} by hand."
     )
+
+
+def _in_words(requests: Any, error: Exception) -> str:
+    """A few words for the long chains of causes that network libraries print."""
+    if isinstance(error, requests.HTTPError):
+        return f"the server answered {error.response.status_code}"
+    if isinstance(error, requests.Timeout):
+        return "the server did not answer in time"
+    if isinstance(error, requests.ConnectionError):
+        return "the server cannot be reached"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke off"
+    return str(error).split("\n")[0]
 
 
 def _download(requests: Any, url: str, part: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from hybridvae.errors import HybridVAEError
 from hybridvae.files import atomic_path
@@ -82,25 +83,28 @@ def train_epochs(
             for number, metrics in enumerate(progress.history, start=1):
                 on_epoch(number, metrics)
 
-    while progress.epoch < epochs:
-        if validate and progress.best_epoch and progress.epoch - progress.best_epoch >= patience:
-            break
-        progress.epoch += 1
-        metrics = train_epoch(progress.epoch)
-        if validate:
-            value = validate()
-            metrics |= {"ndcg@10": value}
-            if value > progress.best_value:
-                progress.best_value, progress.best_epoch = value, progress.epoch
-                best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-        progress.history.append(metrics)
-        if state is not None:
-            # The best first: killed in between, the last state repeats this epoch and writes it again.
-            if best is not None and progress.best_epoch == progress.epoch:
-                _write(state / "best.safetensors", best, {})
-            _write_state(state / "last.safetensors", network, optimizer, progress)
-        if on_epoch:
-            on_epoch(progress.epoch, metrics)
+    with tqdm(total=epochs, initial=progress.epoch, desc="fit", unit=" epochs", disable=None) as bar:
+        while progress.epoch < epochs:
+            if validate and progress.best_epoch and progress.epoch - progress.best_epoch >= patience:
+                break
+            progress.epoch += 1
+            metrics = train_epoch(progress.epoch)
+            if validate:
+                value = validate()
+                metrics |= {"ndcg@10": value}
+                if value > progress.best_value:
+                    progress.best_value, progress.best_epoch = value, progress.epoch
+                    best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+            progress.history.append(metrics)
+            if state is not None:
+                # The best first: killed in between, the last state repeats this epoch and writes it again.
+                if best is not None and progress.best_epoch == progress.epoch:
+                    _write(state / "best.safetensors", best, {})
+                _write_state(state / "last.safetensors", network, optimizer, progress)
+            if on_epoch:
+                on_epoch(progress.epoch, metrics)
+            bar.update()
+            bar.set_postfix({name: f"{figure:.4g}" for name, figure in metrics.items()}, refresh=False)
 
     if best is not None:
         network.load_state_dict(best)
