@@ -3,7 +3,7 @@
 import sys
 
 from dvclive import Live
-from stage import DATASET, PARAMS, ROOT, block, cache, data, interactions_for, metrics, run
+from stage import DATASET, PARAMS, block, cache, data, interactions_for, metrics, run
 
 from hybridvae.comparison import EvaluationConfig, summarise
 from hybridvae.evaluation import judge, validation_ndcg
@@ -23,8 +23,9 @@ def main() -> str:
     def ndcg(fitted: Recommender) -> float:
         return validation_ndcg(fitted.scores, interactions, targets)
 
-    curves = str(ROOT / "plots" / "validate" / name)
-    with Live(curves, dvcyaml=None, save_dvc_exp=False, report=None, monitor_system=False) as live:
+    with Live(
+        str(data("validate", name) / "curves"), dvcyaml=None, save_dvc_exp=False, report=None, monitor_system=False
+    ) as live:
 
         def log(epoch: int, figures: EpochMetrics) -> None:
             history.append(figures)

@@ -154,7 +154,7 @@ def test_metrics_have_their_form_and_add_up(done):
 
 
 def test_curves_hold_every_epoch(done):
-    curves = done.folder / "plots/validate/hybridvae/plots/metrics"
+    curves = done.folder / "data/validate/tiny/hybridvae/curves/plots/metrics"
     for name in ("loss", "reconstruction", "kl", "beta", "ndcg@10"):
         lines = (curves / f"{name}.tsv").read_text().splitlines()
         assert lines[0].split("\t") == ["step", name] and len(lines) == 5
@@ -186,6 +186,8 @@ def test_a_parameter_of_a_model_retrains_that_model_alone(done, tmp_path):
     expected = ["validate@hybridvae", "train@hybridvae", "evaluate@hybridvae", "compare", "visualize"]
     assert ran == ["fetch", "clean", "split", *expected]
     assert "main" in project.run("dvc", "exp", "show", "--only-changed", "--md")
+    back = project.ran("dvc", "exp", "run", "--set-param", "hybridvae.beta=1.0")
+    assert back == ["compare", "visualize"], "what was computed before comes from the run cache"
 
 
 def clone(project, folder, cache):
@@ -273,7 +275,7 @@ def test_kill_minus_nine_in_training_goes_on_and_ends_the_same(done, tmp_path):
     whole.run("dvc", "repro", "--single-item", "validate@hybridvae")
     for name in ("metrics/validation/hybridvae.json", "data/validate/tiny/hybridvae/fit.json"):
         assert (killed.folder / name).read_bytes() == (whole.folder / name).read_bytes()
-    curve = "plots/validate/hybridvae/plots/metrics/loss.tsv"
+    curve = "data/validate/tiny/hybridvae/curves/plots/metrics/loss.tsv"
     assert (killed.folder / curve).read_bytes() == (whole.folder / curve).read_bytes()
     assert not any(fits.iterdir())
 

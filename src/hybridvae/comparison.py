@@ -36,6 +36,8 @@ class EvaluationConfig:
 def summarise(judgement: Judgement, config: EvaluationConfig, *, seed: int) -> dict[str, Any]:
     """Means and 95 % intervals of a judgement: {"users", "targets", protocol: {metric: {mean, low, high}}}.
 
+    "ndcg_by_cutoff" repeats the means of NDCG as a list, which is the form that DVC can plot.
+
     The resamples are drawn from `seed` alone, so all models are judged on the same ones.
     """
     frame = judgement.per_user
@@ -49,6 +51,11 @@ def summarise(judgement: Judgement, config: EvaluationConfig, *, seed: int) -> d
         protocol, _, metric = name.partition("/")
         summary.setdefault(protocol, {})[metric] = {"mean": float(mean), "low": float(low), "high": float(high)}
     summary["full"][f"coverage@{LIST_LENGTH}"] = judgement.coverage
+    cutoffs = [int(name.partition("@")[2]) for name in summary["full"] if name.startswith("ndcg@")]
+    protocols = [name for name in ("sampled", "full", "cold") if name in summary]
+    summary["ndcg_by_cutoff"] = [
+        {"k": k} | {protocol: summary[protocol][f"ndcg@{k}"]["mean"] for protocol in protocols} for k in cutoffs
+    ]
     return summary
 
 
