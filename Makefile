@@ -13,6 +13,7 @@ help: ## list the targets
 
 reproduce: $(VENV)/ready ## from nothing to the table: set up, then run every stage that is stale
 	dvc repro
+	python -m hybridvae table
 
 test: $(VENV)/ready-test ## tests, ruff and mypy
 	ruff check .

@@ -3,14 +3,14 @@
 import pandas as pd
 from stage import DATASET, PARAMS, ROOT, block, data, metrics, run
 
-from hybridvae.comparison import EvaluationConfig, compare, metrics_table
+from hybridvae.comparison import compare, metrics_table, plain_report
 from hybridvae.files import read_json, write_csv, write_json
+from hybridvae.summary import EvaluationConfig
 
 
 def main() -> str:
     models = PARAMS["models"]
     test = {name: read_json(metrics("test", f"{name}.json")) for name in models}
-    table = metrics_table(test)
     tests = {}
     if "hybridvae" in models:
         per_user = {name: pd.read_parquet(data("evaluate", name) / "users.parquet") for name in models}
@@ -26,14 +26,8 @@ def main() -> str:
         for name in models
     }
     write_json(metrics("summary.json"), {"dataset": DATASET, **short})
-    write_csv(ROOT / "plots" / "comparison.csv", table.reset_index())
-    print(table.to_string(float_format="{:.4f}".format))
-    for protocol, of_protocol in tests.items():
-        for name, outcome in of_protocol.items():
-            print(
-                f"HybridVAE against {name}, {protocol} NDCG@10: {outcome['relative']:+.1%}, "
-                f"d = {outcome['effect_size']:.2f}, p = {outcome['p_holm']:.4f} after Holm"
-            )
+    write_csv(ROOT / "plots" / "comparison.csv", metrics_table(test).reset_index())
+    print(plain_report(test, tests))
     return f"compared {len(models)} models on {DATASET}"
 
 

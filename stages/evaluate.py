@@ -4,11 +4,11 @@ import sys
 
 from stage import DATASET, PARAMS, block, data, interactions_for, metrics, run
 
-from hybridvae.comparison import EvaluationConfig, summarise
 from hybridvae.evaluation import judge
 from hybridvae.files import write_frame, write_json
 from hybridvae.interactions import read_targets
 from hybridvae.models import Context, load
+from hybridvae.summary import EvaluationConfig, summarise
 
 
 def main() -> str:

@@ -5,11 +5,11 @@ import sys
 from dvclive import Live
 from stage import DATASET, PARAMS, block, cache, data, interactions_for, metrics, run
 
-from hybridvae.comparison import EvaluationConfig, summarise
 from hybridvae.evaluation import judge, validation_ndcg
 from hybridvae.files import write_frame, write_json
 from hybridvae.interactions import read_targets
 from hybridvae.models import Context, EpochMetrics, FitState, Recommender, create
+from hybridvae.summary import EvaluationConfig, summarise
 
 
 def main() -> str:

@@ -133,6 +133,7 @@ def test_the_pipeline_runs_in_order_from_raw_files_to_the_table(done):
         assert places == sorted(places)
     assert set(ran[-2:]) == {"compare", "visualize"}
     assert "HybridVAE against itemknn, full NDCG@10" in done.output
+    assert done.run("python", "-m", "hybridvae", "table").strip() in done.output
     assert done.run("git", "status", "--porcelain") == ""
 
 

@@ -10,12 +10,13 @@ from conftest import ROOT
 
 from hybridvae.__main__ import with_results
 from hybridvae.cleaning import CleanConfig
-from hybridvae.comparison import EvaluationConfig, markdown_table
+from hybridvae.comparison import markdown_table
 from hybridvae.config import parse_config
 from hybridvae.embedding import EmbedConfig
 from hybridvae.files import read_json
 from hybridvae.itemtext import TextConfig
 from hybridvae.splitting import SplitConfig
+from hybridvae.summary import EvaluationConfig
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 README = (ROOT / "README.md").read_text()

@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from hybridvae.comparison import EvaluationConfig, compare, markdown_table, metrics_table, summarise
+from hybridvae.comparison import compare, markdown_table, metrics_table
 from hybridvae.evaluation import Judgement
 from hybridvae.significance import bootstrap_intervals, effect_size, holm, sign_flip_p
+from hybridvae.summary import EvaluationConfig, summarise
 
 
 def test_holm_by_hand():

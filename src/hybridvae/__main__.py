@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -22,6 +23,10 @@ def main() -> None:
     source.add_argument("metadata", nargs="?", help="path or address of the item metadata")
     source.add_argument("--name", default="my-data", help="name of the data set (default: %(default)s)")
     source.set_defaults(command=_source)
+
+    table = commands.add_parser("table", help="print the comparison of the models, from the metrics files")
+    table.add_argument("--metrics", type=Path, default=Path("metrics"))
+    table.set_defaults(command=_table)
 
     docs = commands.add_parser("docs", help="write the results into the README, from the metrics files")
     docs.add_argument("--readme", type=Path, default=Path("README.md"))
@@ -54,15 +59,25 @@ def _source(arguments: argparse.Namespace) -> None:
     print("\n".join(lines))
 
 
+def _compared(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The metrics of the compared models, and the tests."""
+    if not (folder / "comparison.json").is_file():
+        raise HybridVAEError(f"{folder / 'comparison.json'} does not exist: run `dvc repro` first.")
+    compared = read_json(folder / "comparison.json")
+    return {name: read_json(folder / "test" / f"{name}.json") for name in compared["models"]}, compared["tests"]
+
+
+def _table(arguments: argparse.Namespace) -> None:
+    from hybridvae.comparison import plain_report
+
+    print(plain_report(*_compared(arguments.metrics)))
+
+
 def _docs(arguments: argparse.Namespace) -> None:
     from hybridvae.comparison import markdown_table
 
-    compared = read_json(arguments.metrics / "comparison.json")
-    models = {name: read_json(arguments.metrics / "test" / f"{name}.json") for name in compared["models"]}
-    write_text(
-        arguments.readme,
-        with_results(arguments.readme.read_text(encoding="utf-8"), markdown_table(models, compared["tests"])),
-    )
+    table = markdown_table(*_compared(arguments.metrics))
+    write_text(arguments.readme, with_results(arguments.readme.read_text(encoding="utf-8"), table))
 
 
 def with_results(readme: str, table: str) -> str:

@@ -1,14 +1,13 @@
-"""From per-user results to metrics files, and from those of several models to one table."""
+"""Several models side by side: tests on per-user results, and tables of their metrics."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from hybridvae.evaluation import LIST_LENGTH, Judgement
 from hybridvae.seeds import random_generator
-from hybridvae.significance import Floats, bootstrap_intervals, effect_size, holm, sign_flip_p
+from hybridvae.significance import effect_size, holm, sign_flip_p
+from hybridvae.summary import EvaluationConfig, user_weights
 
 TABLE_COLUMNS = (
     "sampled/ndcg@10",
@@ -19,50 +18,6 @@ TABLE_COLUMNS = (
     "full/recall@20",
     "full/mrr",
 )
-
-
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """The block `evaluation` of params.yaml."""
-
-    bootstrap_resamples: int = 1000
-    permutations: int = 10_000
-
-    def __post_init__(self) -> None:
-        if self.bootstrap_resamples < 1 or self.permutations < 1:
-            raise ValueError("bootstrap_resamples and permutations must be at least 1")
-
-
-def summarise(judgement: Judgement, config: EvaluationConfig, *, seed: int) -> dict[str, Any]:
-    """Means and 95 % intervals of a judgement: {"users", "targets", protocol: {metric: {mean, low, high}}}.
-
-    "ndcg_by_cutoff" repeats the means of NDCG as a list, which is the form that DVC can plot.
-
-    The resamples are drawn from `seed` alone, so all models are judged on the same ones.
-    """
-    frame = judgement.per_user
-    names = [name for name in frame.columns if "/" in name]
-    values = frame[names].to_numpy(dtype=np.float64)
-    weights = np.stack([_weights(frame, name) for name in names], axis=1)
-    random = random_generator(seed, "bootstrap")
-    bounds = bootstrap_intervals(values, weights, resamples=config.bootstrap_resamples, random=random)
-    summary: dict[str, Any] = {"users": len(frame), "targets": int(frame["targets"].sum())}
-    for name, mean, low, high in zip(names, *bounds, strict=True):
-        protocol, _, metric = name.partition("/")
-        summary.setdefault(protocol, {})[metric] = {"mean": float(mean), "low": float(low), "high": float(high)}
-    summary["full"][f"coverage@{LIST_LENGTH}"] = judgement.coverage
-    cutoffs = [int(name.partition("@")[2]) for name in summary["full"] if name.startswith("ndcg@")]
-    protocols = [name for name in ("sampled", "full", "cold") if name in summary]
-    summary["ndcg_by_cutoff"] = [
-        {"k": k} | {protocol: summary[protocol][f"ndcg@{k}"]["mean"] for protocol in protocols} for k in cutoffs
-    ]
-    return summary
-
-
-def _weights(frame: pd.DataFrame, name: str) -> Floats:
-    """Sampled figures are means over targets, the others over users."""
-    weights = frame["targets"] if name.startswith("sampled/") else pd.Series(1.0, index=frame.index)
-    return np.asarray(weights, dtype=np.float64)
 
 
 def compare(
@@ -81,7 +36,7 @@ def compare(
     results: dict[str, dict[str, dict[str, float]]] = {}
     for name in (column for column in base.columns if column.endswith("/ndcg@10")):
         protocol = name.partition("/")[0]
-        weights = _weights(base, name)
+        weights = user_weights(base, name)
         tests: dict[str, dict[str, float]] = {}
         for model, frame in per_user.items():
             if model == reference:
@@ -121,6 +76,18 @@ def metrics_table(metrics: dict[str, dict[str, Any]]) -> pd.DataFrame:
         rows[model] = row | {"coverage@10": of_model["full"]["coverage@10"]}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
     return table.sort_values(["full/ndcg@10", "sampled/ndcg@10"], ascending=False, kind="stable")
+
+
+def plain_report(metrics: dict[str, dict[str, Any]], tests: dict[str, dict[str, dict[str, float]]]) -> str:
+    """The comparison for a terminal: the table of means, then one line a test."""
+    lines = [metrics_table(metrics).to_string(float_format="{:.4f}".format)]
+    for protocol, of_protocol in tests.items():
+        for model, test in of_protocol.items():
+            lines.append(
+                f"HybridVAE against {model}, {protocol} NDCG@10: {test['relative']:+.1%}, "
+                f"d = {test['effect_size']:.2f}, p = {test['p_holm']:.4f} after Holm"
+            )
+    return "\n".join(lines)
 
 
 def markdown_table(

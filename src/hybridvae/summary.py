@@ -1,0 +1,55 @@
+"""From per-user results to the figures of a metrics file."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hybridvae.evaluation import LIST_LENGTH, Judgement
+from hybridvae.seeds import random_generator
+from hybridvae.significance import Floats, bootstrap_intervals
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """The block `evaluation` of params.yaml."""
+
+    bootstrap_resamples: int = 1000
+    permutations: int = 10_000
+
+    def __post_init__(self) -> None:
+        if self.bootstrap_resamples < 1 or self.permutations < 1:
+            raise ValueError("bootstrap_resamples and permutations must be at least 1")
+
+
+def summarise(judgement: Judgement, config: EvaluationConfig, *, seed: int) -> dict[str, Any]:
+    """Means and 95 % intervals of a judgement: {"users", "targets", protocol: {metric: {mean, low, high}}}.
+
+    "ndcg_by_cutoff" repeats the means of NDCG as a list, which is the form that DVC can plot.
+
+    The resamples are drawn from `seed` alone, so all models are judged on the same ones.
+    """
+    frame = judgement.per_user
+    names = [name for name in frame.columns if "/" in name]
+    values = frame[names].to_numpy(dtype=np.float64)
+    weights = np.stack([user_weights(frame, name) for name in names], axis=1)
+    random = random_generator(seed, "bootstrap")
+    bounds = bootstrap_intervals(values, weights, resamples=config.bootstrap_resamples, random=random)
+    summary: dict[str, Any] = {"users": len(frame), "targets": int(frame["targets"].sum())}
+    for name, mean, low, high in zip(names, *bounds, strict=True):
+        protocol, _, metric = name.partition("/")
+        summary.setdefault(protocol, {})[metric] = {"mean": float(mean), "low": float(low), "high": float(high)}
+    summary["full"][f"coverage@{LIST_LENGTH}"] = judgement.coverage
+    cutoffs = [int(name.partition("@")[2]) for name in summary["full"] if name.startswith("ndcg@")]
+    protocols = [name for name in ("sampled", "full", "cold") if name in summary]
+    summary["ndcg_by_cutoff"] = [
+        {"k": k} | {protocol: summary[protocol][f"ndcg@{k}"]["mean"] for protocol in protocols} for k in cutoffs
+    ]
+    return summary
+
+
+def user_weights(frame: pd.DataFrame, name: str) -> Floats:
+    """(U,) weights of a column's values: sampled figures are means over targets, the others over users."""
+    weights = frame["targets"] if name.startswith("sampled/") else pd.Series(1.0, index=frame.index)
+    return np.asarray(weights, dtype=np.float64)
