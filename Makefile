@@ -5,7 +5,7 @@ VENV := .venv
 # DVC and its queue call `python` and `dvc` by name, so the environment's programs come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help reproduce test preprocess train-best baseline evaluate visualize docs lock clean-venv
+.PHONY: help reproduce test preprocess train-best baseline evaluate visualize benchmark validate-judge docs lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -36,7 +36,13 @@ evaluate: $(VENV)/ready ## judge every model on the test part and compare
 visualize: $(VENV)/ready ## draw the figures
 	dvc repro visualize
 
-docs: $(VENV)/ready ## write the results into the README
+benchmark: $(VENV)/ready ## every model tuned, several seeds: DATASET=beauty SEEDS=5 [SPLIT=cold_items]
+	python benchmarks/benchmark.py $(DATASET) --seeds $(or $(SEEDS),5) --split $(or $(SPLIT),temporal)
+
+validate-judge: $(VENV)/ready ## the judge against published figures: DATA=folder with beauty_2014_5core.jsonl.gz
+	python benchmarks/validate_judge.py $(DATA)
+
+docs: $(VENV)/ready ## write the committed results into the README and docs/benchmarks
 	python -m hybridvae docs
 
 $(VENV)/ready: requirements.lock pyproject.toml

@@ -8,6 +8,7 @@ from hybridvae.evaluation import judge
 from hybridvae.files import write_frame, write_json
 from hybridvae.interactions import read_targets
 from hybridvae.models import Context, load
+from hybridvae.slices import slices
 from hybridvae.summary import EvaluationConfig, summarise
 
 
@@ -17,8 +18,11 @@ def main() -> str:
     model = load(name, data("train", name), interactions, Context(PARAMS["seed"], PARAMS["device"]))
     judgement = judge(model.scores, interactions, read_targets(data("split", "test")))
     judgement.per_user.insert(0, "user_id", interactions.users[judgement.per_user["user_index"]])
-    summary = summarise(judgement, block("evaluation", EvaluationConfig), seed=PARAMS["split"]["seed"])
+    config, seed = block("evaluation", EvaluationConfig), PARAMS["split"]["seed"]
+    summary = summarise(judgement, config, seed=seed)
+    summary["slices"] = slices(judgement.per_user, judgement.per_target, interactions, config, seed=seed)
     write_frame(data("evaluate", name) / "users.parquet", judgement.per_user)
+    write_frame(data("evaluate", name) / "targets.parquet", judgement.per_target)
     write_json(metrics("test", f"{name}.json"), {"dataset": DATASET, "model": name, "split": "test", **summary})
     sampled, full = summary["sampled"]["ndcg@10"]["mean"], summary["full"]["ndcg@10"]["mean"]
     return f"{name} on {DATASET}: NDCG@10 {sampled:.4f} (among 99 negatives), {full:.4f} (full ranking)"

@@ -1,5 +1,6 @@
 """What the stage scripts share: parameters, folders, the words at the end, errors without a traceback."""
 
+import json
 import os
 import sys
 import time
@@ -60,13 +61,26 @@ def run(main: Callable[[], str]) -> None:
         said = main()
     except HybridVAEError as error:
         sys.exit(f"{name}: {error}")
-    print(f"{name}: {said} in {time.perf_counter() - start:.1f} s{_peak_memory()}")
+    seconds, megabytes = time.perf_counter() - start, _peak_memory()
+    _note_cost(name, seconds, megabytes)
+    print(f"{name}: {said} in {seconds:.1f} s" + (f", peak memory {megabytes:,.0f} MB" if megabytes else ""))
 
 
-def _peak_memory() -> str:
+def _note_cost(name: str, seconds: float, megabytes: float | None) -> None:
+    """Append to costs.jsonl in the cache folder: outputs must not hold what differs from run to run."""
+    model = sys.argv[1] if len(sys.argv) > 1 else None
+    note = {"stage": name, "dataset": DATASET, "split": PARAMS["split"]["strategy"], "model": model}
+    note |= {"parameters": PARAMS.get(model) if model else None, "seed": PARAMS["seed"]}
+    note |= {"threads": os.environ.get("OMP_NUM_THREADS"), "seconds": round(seconds, 2), "peak_mb": megabytes}
+    cache().mkdir(parents=True, exist_ok=True)
+    with (cache() / "costs.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(note) + "\n")
+
+
+def _peak_memory() -> float | None:
     try:
         import resource
     except ImportError:  # Windows
-        return ""
+        return None
     unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
-    return f", peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit:,.0f} MB"
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)

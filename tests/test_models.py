@@ -6,20 +6,30 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from scipy import sparse
 
 from hybridvae.errors import HybridVAEError
 from hybridvae.interactions import Interactions
 from hybridvae.models import Context, FitState, create, load
-from hybridvae.models.hybridvae import Bag, Config, Network, kl_divergence
-from hybridvae.training import choose_device
+from hybridvae.models.hybridvae import Config, Network
+from hybridvae.training import choose_device, state_folder
+from hybridvae.vae import Bag, kl_divergence
 
+ALL = sorted(path.stem for path in (ROOT / "src/hybridvae/models").glob("[!_]*.py"))
+# What suits twenty users better than the defaults; a new model needs no entry unless its defaults do not.
 BLOCKS = {
-    "popularity": {},
-    "itemknn": {"k": 50},
     "hybridvae": {"latent_dim": 8, "hidden_dims": [32], "dropout": 0.0, "beta": 0.01, "batch_size": 20, "epochs": 60},
+    "multvae": {
+        "latent_dim": 8,
+        "hidden_dim": 32,
+        "beta": 0.01,
+        "batch_size": 20,
+        "epochs": 150,
+        "learning_rate": 0.01,
+    },
+    "lightgcn": {"embedding_dim": 16, "batch_size": 64, "epochs": 60, "learning_rate": 0.01},
 }
-ALL = list(BLOCKS)
 
 
 def interactions_of(positives, *, seed=0):
@@ -50,13 +60,16 @@ def checkerboard(size=20):
 
 
 def fitted(name, interactions, **changes):
-    return create(name, BLOCKS[name] | changes, Context(seed=1, device="cpu")).fit(interactions)
+    return create(name, BLOCKS.get(name, {}) | changes, Context(seed=1, device="cpu")).fit(interactions)
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name != "popularity"])
 def test_the_withheld_diagonal_is_recommended(name):
     board = checkerboard()
-    scores = fitted(name, interactions_of(board)).scores(np.arange(20))
+    ratings = 5 * board + (1 - board)  # what is not liked is disliked, for models that read ratings
+    np.fill_diagonal(ratings, 0)
+    interactions = replace(interactions_of(board), ratings=sparse.csr_matrix(ratings.astype("f")))
+    scores = fitted(name, interactions).scores(np.arange(20))
     scores[board > 0] = -np.inf
     assert (scores.argmax(axis=1) == np.arange(20)).all()
 
@@ -92,7 +105,9 @@ def test_a_user_without_history_gets_finite_scores(name):
 def test_a_model_that_folds_in_scores_a_new_history_like_a_known_one(name):
     interactions = interactions_of(checkerboard())
     model = fitted(name, interactions)
-    assert model.folds_in
+    if not model.folds_in:
+        assert not hasattr(model, "scores_of")
+        return
     np.testing.assert_allclose(model.scores_of(interactions.positives[[2]]), model.scores(np.array([2])), atol=1e-6)
 
 
@@ -126,7 +141,7 @@ def test_wrong_values_are_refused_in_words(block, words):
 
 
 def test_an_unknown_model_lists_the_known_ones():
-    with pytest.raises(HybridVAEError, match="hybridvae, itemknn, popularity"):
+    with pytest.raises(HybridVAEError, match=", ".join(ALL)):
         create("magic", {}, Context())
 
 
@@ -228,7 +243,7 @@ class Killed(Exception):
 @pytest.mark.parametrize("validated", [True, False])
 def test_a_killed_fit_goes_on_and_ends_with_the_same_weights(tmp_path, validated):
     interactions = interactions_of(checkerboard())
-    block = BLOCKS["hybridvae"] | {"dropout": 0.3, "epochs": 12, "patience": 4}
+    block = BLOCKS["hybridvae"] | {"dropout": 0.3, "epochs": 12, "patience": 4, "validate_every": 1}
     rising = [0.1, 0.3, 0.2, 0.5, 0.4, 0.4, 0.4, 0.4, 0.9]  # stops after epoch 8, chooses epoch 4
 
     def fit(state, die_at=None):
@@ -268,8 +283,9 @@ def test_another_fit_never_goes_on_from_this_one(tmp_path):
         (1, {}, interactions, False),
     ]:
         model = create("hybridvae", block, Context(seed=seed, device="cpu"))
-        model.positives = data.positives
-        prints.add(model._fingerprint(data, validated))
+        arguments = {"device": model.device, "interactions": data, "vectors": data.item_vectors}
+        context = Context(seed=seed, state=FitState(tmp_path))
+        prints.add(state_folder("hybridvae", model.config, context, **arguments, validated=validated))
     assert len(prints) == 5
 
 

@@ -18,7 +18,7 @@ from conftest import ROOT, tiny_metadata, tiny_reviews, write_lines
 from hybridvae.files import sha256_of
 
 STAGES = ["fetch", "clean", "split", "embed"]
-MODELS = ["popularity", "itemknn", "hybridvae"]
+MODELS = ["popularity", "itemknn", "lightgcn", "hybridvae"]  # of each kind one: counts, neighbours, a graph, a VAE
 
 
 class Project:
@@ -102,6 +102,8 @@ def new_project(folder, cache, tiny_data):
         source |= {role: name, f"{role}_sha256": sha256_of(tiny_data / name)}
     project.set(
         dataset="tiny",
+        models=MODELS,
+        lightgcn__epochs=10,
         device="cpu",
         sources={"tiny": source},
         split__candidates=10,

@@ -8,12 +8,10 @@ import sys
 import yaml
 from conftest import ROOT
 
-from hybridvae.__main__ import with_results
 from hybridvae.cleaning import CleanConfig
-from hybridvae.comparison import markdown_table
 from hybridvae.config import parse_config
+from hybridvae.docs import documents
 from hybridvae.embedding import EmbedConfig
-from hybridvae.files import read_json
 from hybridvae.itemtext import TextConfig
 from hybridvae.splitting import SplitConfig
 from hybridvae.summary import EvaluationConfig
@@ -22,11 +20,9 @@ PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_readme_shows_the_committed_results():
-    compared = read_json(ROOT / "metrics/comparison.json")
-    models = {name: read_json(ROOT / "metrics/test" / f"{name}.json") for name in compared["models"]}
-    assert compared["dataset"] == "ml-100k" and list(models) == PARAMS["models"]
-    assert with_results(README, markdown_table(models, compared["tests"])) == README
+def test_the_documents_show_the_committed_results():
+    for path, text in documents(ROOT).items():
+        assert path.read_text() == text, f"{path} is not what `make docs` writes"
 
 
 def test_params_hold_every_knob_and_no_other():
@@ -37,7 +33,7 @@ def test_params_hold_every_knob_and_no_other():
         parsed = parse_config(config, PARAMS[name], where=name)
         assert set(PARAMS[name]) == set(vars(parsed)), name
         assert parsed == config(), f"{name}: params.yaml and the library's defaults differ"
-    assert set(PARAMS) == {"dataset", "seed", "device", "models", "sources", *blocks}
+    assert set(PARAMS) == {"dataset", "seed", "device", "models", "sources", "grid", *blocks}
 
 
 def test_every_dependency_of_the_dag_is_in_the_repository():

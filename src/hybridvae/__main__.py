@@ -4,12 +4,11 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 
 from hybridvae.errors import HybridVAEError
-from hybridvae.files import read_json, sha256_of, write_text
+from hybridvae.files import sha256_of, write_text
 from hybridvae.sources import obtain_url
 
 
@@ -28,9 +27,8 @@ def main() -> None:
     table.add_argument("--metrics", type=Path, default=Path("metrics"))
     table.set_defaults(command=_table)
 
-    docs = commands.add_parser("docs", help="write the results into the README, from the metrics files")
-    docs.add_argument("--readme", type=Path, default=Path("README.md"))
-    docs.add_argument("--metrics", type=Path, default=Path("metrics"))
+    docs = commands.add_parser("docs", help="write the committed results into the README and docs/benchmarks")
+    docs.add_argument("--root", type=Path, default=Path(), help="the repository (default: this folder)")
     docs.set_defaults(command=_docs)
 
     arguments = parser.parse_args()
@@ -59,39 +57,19 @@ def _source(arguments: argparse.Namespace) -> None:
     print("\n".join(lines))
 
 
-def _compared(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The metrics of the compared models, and the tests."""
-    if not (folder / "comparison.json").is_file():
-        raise HybridVAEError(f"{folder / 'comparison.json'} does not exist: run `dvc repro` first.")
-    compared = read_json(folder / "comparison.json")
-    return {name: read_json(folder / "test" / f"{name}.json") for name in compared["models"]}, compared["tests"]
-
-
 def _table(arguments: argparse.Namespace) -> None:
     from hybridvae.comparison import plain_report
+    from hybridvae.docs import compared
 
-    print(plain_report(*_compared(arguments.metrics)))
+    print(plain_report(*compared(arguments.metrics)))
 
 
 def _docs(arguments: argparse.Namespace) -> None:
-    from hybridvae.comparison import markdown_table
+    from hybridvae.docs import documents
 
-    table = markdown_table(*_compared(arguments.metrics))
-    write_text(arguments.readme, with_results(arguments.readme.read_text(encoding="utf-8"), table))
-
-
-def with_results(readme: str, table: str) -> str:
-    """The text of a README with `table` between its results markers.
-
-    Raises:
-        HybridVAEError: the markers are not there.
-    """
-    begin, end = "<!-- results: begin (written by `make docs`) -->", "<!-- results: end -->"
-    if begin not in readme or end not in readme:
-        raise HybridVAEError(f"the README has no place for results: add the lines {begin} and {end}.")
-    before, _, rest = readme.partition(begin)
-    after = rest.partition(end)[2]
-    return f"{before}{begin}\n\n{table}\n{end}{after}"
+    for path, text in documents(arguments.root).items():
+        write_text(path, text)
+        print(f"wrote {path}")
 
 
 if __name__ == "__main__":

@@ -40,10 +40,14 @@ class Judgement:
     Attributes:
         per_user: one row a user with targets: user_index, targets, `<protocol>/<metric>` columns and
             `full/popularity@10`, the mean number of positives of the items in the user's top 10.
+        per_target: one row a target: user_index, item_index, by each protocol its rank in `<protocol>/rank`, and
+            the gain of that rank, as if it were the only target, in `<protocol>/ndcg@10`. Everything else can be
+            computed from the ranks without scoring.
         coverage: share of the catalogue that stands in at least one user's top 10.
     """
 
     per_user: pd.DataFrame
+    per_target: pd.DataFrame
     coverage: float
 
 
@@ -71,6 +75,7 @@ def judge(
     n_items = interactions.n_items
     cold = interactions.cold == targets.part
     columns: dict[str, list[npt.NDArray[np.float64]]] = {}
+    ranked: dict[str, list[Ranks]] = {}
     popularity = np.asarray(interactions.positives.sum(axis=0)).ravel()
     recommended = np.zeros(n_items, dtype=bool)
     batch = max(1, _BLOCK // n_items)
@@ -87,10 +92,12 @@ def judge(
         own = matrix[owner, items]
         if "sampled" in protocols:
             ranks = sampled_ranks(matrix, owner, own, targets.candidates[part])
+            _append_ranks(ranked, "sampled", ranks)
             _append(columns, "sampled", per_target_metrics(ranks, cutoffs), owner, lengths)
         _mask_seen(matrix, interactions, chosen)
         if "full" in protocols:
             ranks = full_ranks(matrix, owner, own, items)
+            _append_ranks(ranked, "full", ranks)
             for name, values in joint_metrics(ranks, owner, lengths, cutoffs).items():
                 columns.setdefault(f"full/{name}", []).append(values)
             if lists:
@@ -100,12 +107,16 @@ def judge(
         if "cold" in protocols and cold.any():
             matrix[:, ~cold] = -np.inf
             ranks = full_ranks(matrix, owner, own, items)
+            _append_ranks(ranked, "cold", ranks)
             for name, values in joint_metrics(ranks, owner, lengths, cutoffs).items():
                 columns.setdefault(f"cold/{name}", []).append(values)
-    frame = pd.DataFrame({"user_index": users, "targets": counts})
-    for name, blocks in columns.items():
-        frame[name] = np.concatenate(blocks)
-    return Judgement(frame, float(recommended.mean()))
+    per_user = pd.DataFrame({"user_index": users, "targets": counts} | _joined(columns))
+    per_target = pd.DataFrame({"user_index": targets.users, "item_index": targets.items} | _joined(ranked))
+    return Judgement(per_user, per_target, float(recommended.mean()))
+
+
+def _joined(columns: dict[str, list[npt.NDArray[np.float64]]]) -> dict[str, npt.NDArray[np.float64]]:
+    return {name: np.concatenate(blocks) for name, blocks in columns.items()}
 
 
 def sampled_ranks(matrix: FloatArray, owner: IntArray, own: FloatArray, candidates: IntArray) -> Ranks:
@@ -172,6 +183,12 @@ def _append(
     for name, values in metrics.items():
         sums = np.bincount(owner, weights=values, minlength=len(lengths))
         columns.setdefault(f"{protocol}/{name}", []).append(sums / lengths)
+
+
+def _append_ranks(columns: dict[str, list[Ranks]], protocol: Protocol, ranks: Ranks) -> None:
+    name = f"ndcg@{LIST_LENGTH}"
+    columns.setdefault(f"{protocol}/rank", []).append(ranks)
+    columns.setdefault(f"{protocol}/{name}", []).append(per_target_metrics(ranks, (LIST_LENGTH,))[name])
 
 
 def _mask_seen(matrix: FloatArray, interactions: Interactions, users: IntArray) -> None:

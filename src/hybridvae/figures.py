@@ -29,7 +29,8 @@ def training_curves(history: pd.DataFrame, *, chosen: int, title: str) -> Figure
     """Loss, reconstruction, KL with its weight, and validation NDCG@10 over the epochs.
 
     Args:
-        history: one row an epoch: loss, reconstruction, kl (nats a user), beta, ndcg@10.
+        history: one row an epoch: loss, reconstruction, kl (nats a user), beta, and ndcg@10 where there was a
+            validation.
         chosen: the epoch whose weights were kept, marked by a line.
     """
     epochs = range(1, len(history) + 1)
@@ -48,7 +49,8 @@ def training_curves(history: pd.DataFrame, *, chosen: int, title: str) -> Figure
         weight.grid(visible=False)
         weight.spines["right"].set_visible(True)
         latent.legend(handles=[*latent.lines, *weight.lines], loc="center right")
-        quality.plot(epochs, history["ndcg@10"], color=BLUE)
+        validated = history["ndcg@10"].dropna()
+        quality.plot(validated.index + 1, validated, color=BLUE)
         quality.set(title="Validation, full ranking", ylabel="NDCG@10", ylim=(0, None))
         quality.axvline(chosen, color=GREEN, linestyle=":", label=f"chosen: epoch {chosen}")
         quality.legend(loc="lower left" if chosen > len(history) / 2 else "lower right")

@@ -50,6 +50,15 @@ class Interactions:
         """I."""
         return len(self.items)
 
+    @property
+    def warm(self) -> npt.NDArray[np.bool_]:
+        """(I,) whether a model may know of the item: all but the cold ones whose interactions lie in later parts.
+
+        Cold items are neither negatives nor alternatives in training: that nobody chose them says nothing.
+        """
+        known: npt.NDArray[np.bool_] = (self.cold == 0) | (np.asarray(self.positives.sum(axis=0)).ravel() > 0)
+        return known
+
 
 @dataclass(frozen=True)
 class Targets:

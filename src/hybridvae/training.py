@@ -5,12 +5,15 @@ epoch draws from a generator of its own, seeded by its number, so that an epoch 
 the weights it would have given without.
 """
 
+import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -18,8 +21,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from hybridvae.errors import HybridVAEError
-from hybridvae.files import atomic_path
-from hybridvae.models import EpochMetrics, OnEpoch
+from hybridvae.files import atomic_path, sha256_of
+from hybridvae.interactions import FloatArray, Interactions
+from hybridvae.models import Context, EpochMetrics, OnEpoch
 
 
 def choose_device(name: str) -> torch.device:
@@ -63,6 +67,7 @@ def train_epochs(
     validate: Callable[[], float] | None,
     on_epoch: OnEpoch | None,
     state: Path | None,
+    validate_every: int = 1,
 ) -> Progress:
     """Run `train_epoch` for the epochs 1 to `epochs`, and leave the chosen weights in `network`.
 
@@ -71,6 +76,7 @@ def train_epochs(
 
     Args:
         train_epoch: trains the epoch of this number and returns its figures.
+        validate_every: epochs from one validation to the next; the last epoch has one in any case.
         state: folder to keep the last and the best state in, and to go on from.
     """
     progress = Progress()
@@ -89,7 +95,7 @@ def train_epochs(
                 break
             progress.epoch += 1
             metrics = train_epoch(progress.epoch)
-            if validate:
+            if validate and (progress.epoch % validate_every == 0 or progress.epoch == epochs):
                 value = validate()
                 metrics |= {"ndcg@10": value}
                 if value > progress.best_value:
@@ -109,6 +115,45 @@ def train_epochs(
     if best is not None:
         network.load_state_dict(best)
     return progress
+
+
+def checked_loss(loss: float, epoch: int, name: str) -> float:
+    """The loss itself.
+
+    Raises:
+        HybridVAEError: it is not a finite number.
+    """
+    if not math.isfinite(loss):
+        raise HybridVAEError(f"{name}: the loss of epoch {epoch} is {loss}: lower {name}.learning_rate.")
+    return loss
+
+
+def state_folder(
+    name: str,
+    config: Any,
+    context: Context,
+    *,
+    device: torch.device,
+    interactions: Interactions,
+    vectors: FloatArray | None,
+    validated: bool,
+) -> Path | None:
+    """Where a fit keeps its state: a folder named by all that decides its outcome, the code that runs it included.
+
+    Args:
+        config: the model's frozen dataclass.
+        vectors: the item vectors that it is fitted with, if it is.
+    """
+    if context.state is None:
+        return None
+    package = Path(__file__).parent
+    modules = [package / "training.py", package / "vae.py", package / "models" / f"{name}.py"]
+    facts = [name, asdict(config), context.seed, str(device), torch.__version__, validated, *map(sha256_of, modules)]
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    for array in (interactions.positives.indptr, interactions.positives.indices, interactions.warm, vectors):
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return context.state.folder(digest.hexdigest()[:32])
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], header: dict[str, str]) -> None:

@@ -63,10 +63,12 @@ class Recommender(Protocol):
     Attributes:
         needs_vectors: whether `fit` wants `interactions.item_vectors`.
         folds_in: whether `scores_of` takes the history of a user who was not fitted on.
+        seeded: whether the seed changes the outcome, so that several seeds are worth a run each.
     """
 
     needs_vectors: bool
     folds_in: bool
+    seeded: bool
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None

@@ -35,6 +35,7 @@ class Model:
 
     needs_vectors = False
     folds_in = True
+    seeded = False
     epochs = 0
 
     def __init__(self, config: Config, context: Context) -> None:

@@ -1,0 +1,222 @@
+"""Every model at its best on one data set: tuned on validation, then judged on the test part with several seeds.
+
+    python benchmarks/benchmark.py beauty --seeds 5
+
+Each run is DVC's own `validate`, `train` and `evaluate` of the commit, so what was computed before comes back from
+the run cache, and a benchmark that was stopped goes on where it was. The outcome goes to
+docs/benchmarks/<dataset>.json, which `make docs` renders. Other splits than the temporal one are judged with
+the configurations that the temporal one chose.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from runs import ROOT, Block, Run, Workspaces, seconds_of
+
+from hybridvae.comparison import compare
+from hybridvae.config import parse_config
+from hybridvae.errors import HybridVAEError
+from hybridvae.evaluation import Judgement
+from hybridvae.files import read_json, write_json
+from hybridvae.interactions import read_interactions
+from hybridvae.models import Context, create
+from hybridvae.seeds import random_generator
+from hybridvae.slices import slices
+from hybridvae.summary import EvaluationConfig, summarise
+
+RESULTS = ROOT / "docs" / "benchmarks"
+REFERENCE = "hybridvae"
+
+
+def main() -> None:
+    """Benchmark the models of params.yaml on one data set."""
+    parser = argparse.ArgumentParser(description="Tune every model, judge it on the test part, write the results.")
+    parser.add_argument("dataset", help="one of the sources of params.yaml")
+    parser.add_argument("--seeds", type=int, default=5, help="of models that draw (default: %(default)s)")
+    parser.add_argument("--split", default="temporal", help="split.strategy (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time (default: %(default)s)")
+    parser.add_argument("--only-tune", action="store_true", help="stop before the test part is looked at")
+    arguments = parser.parse_args()
+    try:
+        benchmark(arguments)
+    except HybridVAEError as error:
+        sys.exit(f"benchmark: {error}")
+
+
+def benchmark(arguments: argparse.Namespace) -> None:
+    """Tune (on the temporal split), run the seeds, write the results."""
+    dataset, strategy = arguments.dataset, arguments.split
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    tuned = RESULTS / f"{dataset}.json"
+    if strategy != "temporal" and not tuned.exists():
+        raise HybridVAEError(f"{tuned} does not exist: run the benchmark of the temporal split first.")
+    workspaces = Workspaces(dataset, strategy, arguments.jobs)
+    if strategy == "temporal":
+        tried = tune(workspaces, params, dataset)
+        write_json(RESULTS / "tuning" / f"{dataset}.json", {"dataset": dataset, "models": tried})
+        if arguments.only_tune:
+            return
+        chosen = {model: max(entries, key=lambda entry: entry["ndcg@10"]) for model, entries in tried.items()}
+        blocks = {model: params[model] | entry["parameters"] for model, entry in chosen.items()}
+        counts = {model: len(entries) for model, entries in tried.items()}
+    else:
+        known = read_json(tuned)["models"]
+        blocks = {model: known[model]["parameters"] for model in params["models"]}
+        counts = dict.fromkeys(params["models"], 0)
+
+    seeds = [params["seed"] + number for number in range(arguments.seeds)]
+    runs = [
+        Run.of(model, block, seed)
+        for model, block in blocks.items()
+        for seed in (seeds if create(model, block, Context()).seeded else seeds[:1])
+    ]
+    results: dict[str, dict[int, Block]] = defaultdict(dict)
+
+    def collect(folder: Path, run: Run) -> Block:
+        evaluated = folder / "data" / "evaluate" / dataset / run.model
+        return {
+            "judgement": Judgement(
+                pd.read_parquet(evaluated / "users.parquet").drop(columns="user_id"),
+                pd.read_parquet(evaluated / "targets.parquet"),
+                read_json(folder / "metrics" / "test" / f"{run.model}.json")["full"]["coverage@10"],
+            ),
+            "seconds": seconds_of("train", run, dataset, strategy),
+        }
+
+    for run, result in workspaces.each(f"{dataset}, test", runs, ("validate", "train", "evaluate"), collect):
+        results[run.model][run.seed] = result
+    missing = [model for model in params["models"] if len(results[model]) < sum(run.model == model for run in runs)]
+    if missing:
+        raise HybridVAEError(f"runs of {', '.join(missing)} failed (see above): mend them and run this command again.")
+    name = dataset if strategy == "temporal" else f"{dataset}-{strategy}"
+    report = {
+        "dataset": dataset,
+        "command": f"make benchmark DATASET={dataset} SEEDS={arguments.seeds}"
+        + ("" if strategy == "temporal" else f" SPLIT={strategy}"),
+        "commit": subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True).strip(),
+        "raw_sha256": (source := params["sources"][dataset]).get("sha256") or source["reviews_sha256"],
+        "split": strategy,
+        "seeds": seeds,
+        "threads": workspaces.threads,
+        "models": summaries(params, blocks, counts, results, workspaces.split / "fit"),
+    }
+    write_json(RESULTS / f"{name}.json", report)
+    print(f"benchmark: wrote {(RESULTS / name).relative_to(ROOT)}.json")
+
+
+def configurations(model: str, defaults: Block, grid: dict[str, list[Any]], *, at_most: int, seed: int) -> list[Block]:
+    """Points of the grid as whole blocks: the defaults, then others in a seeded order, the same for all data sets."""
+    points = [defaults | dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+    others = [point for point in points if point != defaults]
+    order = random_generator(seed, "grid", model).permutation(len(others))
+    return [defaults, *(others[index] for index in order)][:at_most]
+
+
+def tune(workspaces: Workspaces, params: Block, dataset: str) -> dict[str, list[Block]]:
+    """Of each model the configurations tried: grid values, NDCG@10 (full ranking, validation), epochs, seconds.
+
+    A model's minutes are those of the whole machine: a configuration that ran beside another counts half.
+    """
+    budget, seed = params["grid"]["budget"], params["seed"]
+    spent: Counter[str] = Counter()
+    runs = [
+        Run.of(model, block, seed)
+        for model in params["models"]
+        for block in configurations(
+            model,
+            params[model] or {},
+            params["grid"]["search"].get(model, {}),
+            at_most=budget["configurations"],
+            seed=seed,
+        )
+    ]
+
+    def collect(folder: Path, run: Run) -> Block:
+        seconds = seconds_of("validate", run, dataset, "temporal") or 0.0
+        spent[run.model] += seconds / workspaces.jobs
+        metrics = read_json(folder / "metrics" / "validation" / f"{run.model}.json")
+        return {
+            "parameters": {key: run.block[key] for key in params["grid"]["search"].get(run.model, {})},
+            "ndcg@10": metrics["full"]["ndcg@10"]["mean"],
+            "epochs": read_json(folder / "data" / "validate" / dataset / run.model / "fit.json")["epochs"],
+            "seconds": seconds,
+        }
+
+    found = dict(
+        workspaces.each(
+            f"{dataset}, tuning",
+            runs,
+            ("validate",),
+            collect,
+            wanted=lambda run: spent[run.model] < 60 * budget["minutes"],
+        )
+    )
+    return {model: [found[run] for run in runs if run.model == model and run in found] for model in params["models"]}
+
+
+def summaries(
+    params: Block, blocks: dict[str, Block], counts: dict[str, int], results: dict[str, dict[int, Block]], fit: Path
+) -> dict[str, Block]:
+    """What the results file says of each model: figures averaged over seeds, with intervals over users."""
+    config = parse_config(EvaluationConfig, params["evaluation"], where="evaluation")
+    seed, interactions = params["split"]["seed"], read_interactions(fit, upto="validation")
+    judgements = {
+        model: average([result["judgement"] for result in of_seed.values()]) for model, of_seed in results.items()
+    }
+    per_user = {model: judgement.per_user for model, judgement in judgements.items()}
+    tests = compare(per_user, reference=REFERENCE, config=config, seed=seed) if REFERENCE in per_user else {}
+    found: dict[str, Block] = {}
+    for model in params["models"]:
+        judgement, of_seed = judgements[model], results[model]
+        seconds = [result["seconds"] for result in of_seed.values() if result["seconds"] is not None]
+        test = {protocol: of_model[model] for protocol, of_model in tests.items() if model in of_model}
+        found[model] = summarise(judgement, config, seed=seed) | {
+            "slices": slices(judgement.per_user, judgement.per_target, interactions, config, seed=seed),
+            "per_seed": [
+                {"seed": one} | ndcg_of(result["judgement"].per_user) for one, result in sorted(of_seed.items())
+            ],
+            "p_holm": test["full"]["p_holm"] if test else None,
+            "tests": test,
+            "configs_tried": counts[model],
+            "overrides": {key: value for key, value in blocks[model].items() if value != params[model].get(key)},
+            "parameters": blocks[model],
+            "train_seconds": float(np.mean(seconds)) if seconds else None,
+        }
+    return found
+
+
+def average(judgements: list[Judgement]) -> Judgement:
+    """The mean of several seeds' judgements of the same targets, value by value."""
+    frames = {
+        kind: sum(getattr(judgement, kind).astype(np.float64) for judgement in judgements) / len(judgements)
+        for kind in ("per_user", "per_target")
+    }
+    whole = {"user_index": np.int64, "item_index": np.int64, "targets": np.int64}
+    typed = {
+        kind: frame.astype({column: whole[column] for column in frame.columns if column in whole})
+        for kind, frame in frames.items()
+    }
+    return Judgement(**typed, coverage=float(np.mean([judgement.coverage for judgement in judgements])))
+
+
+def ndcg_of(per_user: pd.DataFrame) -> dict[str, float]:
+    """NDCG@10 of one seed, by every protocol."""
+    return {
+        name.partition("/")[0]: float(
+            np.average(per_user[name], weights=per_user["targets"] if name.startswith("sampled") else None)
+        )
+        for name in per_user.columns
+        if name.endswith("/ndcg@10")
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Runs of one model with one configuration and one seed, by DVC, in clones of the repository."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Self, TypeVar
+
+import platformdirs
+import yaml
+from tqdm import tqdm
+
+from hybridvae.errors import HybridVAEError
+from hybridvae.files import write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = Path(os.environ.get("HYBRIDVAE_CACHE") or platformdirs.user_cache_path("hybridvae"))
+COMMITTED = ("src", "stages", "params.yaml", "dvc.yaml")  # what decides the outcome of a run
+Block = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model with one configuration and one seed."""
+
+    model: str
+    parameters: str  # the model's whole block as JSON, which is hashable
+    seed: int
+
+    @classmethod
+    def of(cls, model: str, block: Block, seed: int) -> Self:
+        """A run of a block of parameters."""
+        return cls(model, json.dumps(block, sort_keys=True), seed)
+
+    @property
+    def block(self) -> Block:
+        """The model's whole block of parameters."""
+        block: Block = json.loads(self.parameters)
+        return block
+
+
+class Workspace:
+    """A clone of the committed repository, for one run at a time; it shares the cache of the original."""
+
+    def __init__(self, number: int, dataset: str, strategy: str, threads: int) -> None:
+        self.folder = CACHE / "benchmark" / f"{dataset}-{strategy}-{number}"
+        self._environment = os.environ | {"OMP_NUM_THREADS": str(threads), "HYBRIDVAE_CACHE": str(CACHE)}
+        if not (self.folder / ".git").exists():
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            self._do("git", "clone", "--quiet", str(ROOT), str(self.folder), where=ROOT)
+        self._do("git", "fetch", "--quiet", "origin", "HEAD")
+        self._do("git", "checkout", "--quiet", "--force", "--detach", "FETCH_HEAD")
+        self._do("dvc", "cache", "dir", "--local", str(ROOT / ".dvc" / "cache"))
+        self._params = yaml.safe_load((self.folder / "params.yaml").read_text(encoding="utf-8"))
+        self._params["dataset"] = dataset
+        self._params["split"]["strategy"] = strategy
+        self._write_params({})
+        self._do("dvc", "repro", "embed")
+
+    def run(self, run: Run, stages: Iterable[str]) -> None:
+        """Run the stages of a model; what is in the run cache comes from there.
+
+        Raises:
+            HybridVAEError: a stage failed; the message ends with what it said.
+        """
+        self._write_params({run.model: run.block, "seed": run.seed})
+        self._do("dvc", "repro", "--single-item", *(f"{stage}@{run.model}" for stage in stages))
+
+    def _write_params(self, changes: dict[str, Any]) -> None:
+        write_text(self.folder / "params.yaml", yaml.safe_dump(self._params | changes, sort_keys=False))
+
+    def _do(self, *command: str, where: Path | None = None) -> None:
+        done = subprocess.run(
+            command, cwd=where or self.folder, env=self._environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+            raise HybridVAEError(f"`{' '.join(command)}` failed in {self.folder}: {' / '.join(said[-4:])}")
+
+
+class Workspaces:
+    """Several runs at a time, each in a workspace of its own."""
+
+    def __init__(self, dataset: str, strategy: str, jobs: int) -> None:
+        changed = ["git", "diff", "--quiet", "HEAD", "--", *COMMITTED]
+        if subprocess.run(changed, cwd=ROOT, check=False).returncode:
+            raise HybridVAEError(f"commit your changes of {', '.join(COMMITTED)} first: what is committed is run.")
+        self.jobs = jobs
+        self.threads = max(1, (os.cpu_count() or 1) // jobs)
+        self._free: SimpleQueue[Workspace] = SimpleQueue()
+        for number in range(jobs):
+            workspace = Workspace(number, dataset, strategy, self.threads)
+            self._free.put(workspace)
+        self.split = workspace.folder / "data" / "split" / dataset
+
+    def each(
+        self,
+        label: str,
+        runs: list[Run],
+        stages: tuple[str, ...],
+        collect: Callable[[Path, Run], T],
+        *,
+        wanted: Callable[[Run], bool] = lambda run: True,
+    ) -> Iterator[tuple[Run, T]]:
+        """`collect(folder, run)` of each run as it ends; failed runs are named and left out.
+
+        Args:
+            wanted: asked right before a run starts.
+        """
+
+        def one(run: Run) -> tuple[Run, T] | None:
+            workspace = self._free.get()
+            try:
+                if not wanted(run):
+                    return None
+                workspace.run(run, stages)
+                return run, collect(workspace.folder, run)
+            except HybridVAEError as error:
+                tqdm.write(f"{label}: {run.model} {run.parameters}, seed {run.seed}: {error}", file=sys.stderr)
+                return None
+            finally:
+                self._free.put(workspace)
+
+        with ThreadPoolExecutor(self.jobs) as pool, tqdm(total=len(runs), desc=label, unit=" runs") as bar:
+            for future in as_completed([pool.submit(one, run) for run in runs]):
+                bar.update()
+                if (result := future.result()) is not None:
+                    yield result
+
+
+def seconds_of(stage: str, run: Run, dataset: str, strategy: str) -> float | None:
+    """Seconds that a stage's run took when it was last computed on this machine, from costs.jsonl; None if never."""
+    found = None
+    if (CACHE / "costs.jsonl").exists():
+        for line in (CACHE / "costs.jsonl").read_text(encoding="utf-8").splitlines():
+            cost = json.loads(line)
+            what = (cost["stage"], cost["model"], cost["seed"], cost["dataset"], cost["split"])
+            if what == (stage, run.model, run.seed, dataset, strategy) and cost["parameters"] == run.block:
+                found = float(cost["seconds"])
+    return found

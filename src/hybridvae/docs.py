@@ -1,0 +1,214 @@
+"""Markdown from committed results: no number in a document is typed by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hybridvae.comparison import markdown_table
+from hybridvae.errors import HybridVAEError
+from hybridvae.files import read_json
+
+TITLES = {
+    "popularity": "Popularity",
+    "content": "Content-KNN",
+    "itemknn": "Item-KNN",
+    "svd": "SVD",
+    "ease": "EASE",
+    "ials": "iALS",
+    "multvae": "Mult-VAE",
+    "lightgcn": "LightGCN",
+    "hybridvae": "HybridVAE",
+}
+Report = dict[str, Any]
+
+_HOW = (
+    "Then each was fitted on training + validation part, and judged on the test part. Figures are means over seeds, "
+    "intervals are over users; p is of HybridVAE against the model, by a paired permutation test on per-user means "
+    "over seeds, after Holm's correction."
+)
+_SLICED = (
+    "Full-ranking NDCG@10 of users by the length of their history, and of single targets by the popularity of their "
+    "item: head, torso and tail items each hold a third of all positives."
+)
+
+
+def documents(root: Path) -> dict[Path, str]:
+    """Every document with results in it, as it should be: path -> text.
+
+    Args:
+        root: the repository, with its README.md, metrics/ and docs/benchmarks/.
+
+    Raises:
+        HybridVAEError: the README lacks the markers of a section, or no comparison was made yet.
+    """
+    texts: dict[Path, str] = {}
+    reports = [read_json(path) for path in sorted((root / "docs" / "benchmarks").glob("*.json"))]
+    benchmarks = [report for report in reports if "models" in report]
+    for report in benchmarks:
+        texts[root / "docs" / "benchmarks" / f"{_name(report)}.md"] = benchmark_page(report)
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    readme = with_section(readme, "results", markdown_table(*compared(root / "metrics")))
+    if benchmarks:
+        readme = with_section(readme, "benchmarks", overview(benchmarks))
+    for report in reports:
+        if "checks" in report:
+            readme = with_section(readme, "judge", judge_table(report))
+    return texts | {root / "README.md": readme}
+
+
+def compared(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The metrics of the compared models, and the tests, from a folder of metrics.
+
+    Raises:
+        HybridVAEError: there was no comparison yet.
+    """
+    if not (folder / "comparison.json").is_file():
+        raise HybridVAEError(f"{folder / 'comparison.json'} does not exist: run `dvc repro` first.")
+    comparison = read_json(folder / "comparison.json")
+    return {name: read_json(folder / "test" / f"{name}.json") for name in comparison["models"]}, comparison["tests"]
+
+
+def with_section(text: str, name: str, content: str) -> str:
+    """`text` with `content` between the markers of the section `name`.
+
+    Raises:
+        HybridVAEError: the markers are not there.
+    """
+    begin, end = f"<!-- {name}: begin (written by `make docs`) -->", f"<!-- {name}: end -->"
+    if begin not in text or end not in text:
+        raise HybridVAEError(f"the README has no place for {name}: add the lines {begin} and {end}.")
+    before, _, rest = text.partition(begin)
+    return f"{before}{begin}\n\n{content}\n{end}{rest.partition(end)[2]}"
+
+
+def overview(reports: list[Report]) -> str:
+    """NDCG@10 of every model on every benchmark of the temporal split, full ranking first; the best in bold."""
+    chosen = [report for report in reports if report["split"] == "temporal"]
+    columns = {
+        (report["dataset"], protocol): {
+            model: of_model[protocol]["ndcg@10"]["mean"] for model, of_model in report["models"].items()
+        }
+        for report in chosen
+        for protocol in ("full", "sampled")
+    }
+    ranks = pd.DataFrame(columns).rank(ascending=False).mean(axis=1)
+    head = ["NDCG@10"] + [
+        f"[{dataset}](docs/benchmarks/{dataset}.md), {'full' if protocol == 'full' else 'among 99'}"
+        for dataset, protocol in columns
+    ]
+    rows = []
+    for model in ranks.sort_values(kind="stable").index.astype(str):
+        cells = [
+            _bold(f"{column[model]:.4f}", column[model] == max(column.values())) if model in column else "-"
+            for column in columns.values()
+        ]
+        rows.append([TITLES.get(model, model), *cells])
+    return _table(head, rows)
+
+
+def benchmark_page(report: Report) -> str:
+    """The page of one benchmark: comparison, seeds, configurations, slices."""
+    models = report["models"]
+    any_model = next(iter(models.values()))
+    tests: dict[str, dict[str, Any]] = {}
+    for model, of_model in models.items():
+        for protocol, test in of_model["tests"].items():
+            tests.setdefault(protocol, {})[model] = test
+    tuned = (
+        "The configurations are those that validation chose on the temporal split."
+        if report["split"] != "temporal"
+        else "Each model's configuration was chosen on the validation part, by full-ranking NDCG@10."
+    )
+    return (
+        "\n".join(
+            [
+                f"# {report['dataset']}, {report['split']} split",
+                "",
+                f"{any_model['users']:,} users with {any_model['targets']:,} targets in the test part; seeds "
+                f"{', '.join(map(str, report['seeds']))} for the models that draw. {tuned} {_HOW}",
+                "",
+                f"Written by `make docs` from `{_name(report)}.json`, which `{report['command']}` made at commit "
+                f"`{report['commit'][:12]}` from raw reviews with sha256 `{report['raw_sha256'][:12]}...`.",
+                "",
+                "## Comparison",
+                "",
+                markdown_table(models, tests, TITLES),
+                "## Seeds and configurations",
+                "",
+                "NDCG@10, mean and standard deviation over seeds. Seconds are those of the final fit, on "
+                f"{report['threads']} thread{'s' if report['threads'] > 1 else ''}.",
+                "",
+                _configurations(models),
+                "## Slices",
+                "",
+                _SLICED,
+                "",
+                _slices(models, "history", "history of"),
+                _slices(models, "popularity", ""),
+            ]
+        ).rstrip("\n")
+        + "\n"
+    )
+
+
+def judge_table(report: Report) -> str:
+    """The judge's figures beside the reference figures."""
+    head = ["model", "protocol", "metric", "here", "reference", "deviation"]
+    rows = [
+        [
+            check["model"],
+            check["protocol"],
+            check["metric"],
+            f"{check['ours']:.4f}",
+            f"{check['reference']:.4f}",
+            f"{check['deviation']:+.1%}",
+        ]
+        for check in report["checks"]
+    ]
+    return _table(head, rows)
+
+
+def _configurations(models: Report) -> str:
+    rows = []
+    for model, of_model in models.items():
+        cells = [TITLES.get(model, model)]
+        for protocol in ("sampled", "full"):
+            values = [of_seed[protocol] for of_seed in of_model["per_seed"]]
+            spread = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
+            cells.append(f"{np.mean(values):.4f}{spread}")
+        overrides = ", ".join(f"{key} {value}" for key, value in of_model["overrides"].items())
+        seconds = of_model["train_seconds"]
+        cells += [str(len(of_model["per_seed"])), str(of_model["configs_tried"]), overrides or "defaults"]
+        rows.append([*cells, "-" if seconds is None else f"{seconds:,.0f}"])
+    return _table(["model", "sampled", "full", "seeds", "configurations tried", "chosen", "seconds"], rows)
+
+
+def _slices(models: Report, slicing: str, prefix: str) -> str:
+    names = list(next(iter(models.values()))["slices"][slicing])
+    sizes = next(iter(models.values()))["slices"][slicing]
+    unit = "users" if slicing == "history" else "targets"
+    head = ["model"] + [f"{prefix} {name} ({sizes[name][unit]:,} {unit})".strip() for name in names]
+    best = {
+        name: max(of_model["slices"][slicing][name]["full"]["mean"] for of_model in models.values()) for name in names
+    }
+    rows = []
+    for model, of_model in models.items():
+        values = [(name, of_model["slices"][slicing][name]["full"]["mean"]) for name in names]
+        rows.append([TITLES.get(model, model)] + [_bold(f"{value:.4f}", value == best[name]) for name, value in values])
+    return _table(head, rows)
+
+
+def _name(report: Report) -> str:
+    split = report["split"]
+    return str(report["dataset"] if split == "temporal" else f"{report['dataset']}-{split}")
+
+
+def _bold(text: str, yes: bool) -> str:
+    return f"**{text}**" if yes else text
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"

@@ -1,0 +1,111 @@
+"""Content-KNN: an item is as good as its text is near to the texts of the history. It knows nobody else's taste."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+from scipy import sparse
+
+from hybridvae.config import parse_config
+from hybridvae.errors import HybridVAEError
+from hybridvae.files import atomic_path, read_json, write_json
+from hybridvae.interactions import FloatArray, IntArray, Interactions
+from hybridvae.models import Context, OnEpoch, Validation
+
+_BLOCK = 1 << 24  # similarities held at a time
+
+
+@dataclass(frozen=True)
+class Config:
+    """The block `content` of params.yaml."""
+
+    k: int = 0  # nearest items of the history that count; 0 for all
+    centred: bool = False  # first take off the catalogue's mean vector, which Sentence-BERT vectors share
+
+    def __post_init__(self) -> None:
+        if self.k < 0:
+            raise ValueError("k must not be negative")
+
+
+class Model:
+    """Scores an item by the sum of its k highest cosine similarities to items of the history.
+
+    Similarities may be negative and none is cut off, so cold items have a rank like all others.
+    """
+
+    needs_vectors = True
+    folds_in = True
+    seeded = False
+    epochs = 0
+
+    def __init__(self, config: Config, context: Context) -> None:
+        self.config = config
+        self.vectors: FloatArray = np.zeros((0, 0), dtype=np.float32)  # (I, D), of length 1
+        self.positives = sparse.csr_matrix((0, 0), dtype=np.float32)
+
+    def fit(
+        self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
+    ) -> Self:
+        """Scale the item vectors to length 1; there is nothing to learn.
+
+        Raises:
+            HybridVAEError: there are no item vectors.
+        """
+        if interactions.item_vectors is None:
+            raise HybridVAEError("content compares text embeddings: fit it with item vectors.")
+        self.positives = interactions.positives
+        vectors = interactions.item_vectors
+        if self.config.centred:
+            vectors = vectors - vectors.mean(axis=0)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        self.vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+        return self
+
+    def scores(self, users: IntArray) -> FloatArray:
+        """(B,) -> (B, I)."""
+        return self.scores_of(self.positives[users])
+
+    def scores_of(self, histories: sparse.csr_matrix) -> FloatArray:
+        """(B, I) histories -> (B, I); zeros for an empty one."""
+        if self.config.k == 0:
+            total: FloatArray = (histories @ self.vectors) @ self.vectors.T
+            return total
+        scores = np.zeros(histories.shape, dtype=np.float32)
+        bounds = histories.indptr
+        rows_at_a_time = _BLOCK // histories.shape[1]
+        begin = 0
+        while begin < len(scores):  # as many users as fit into a block, at least one
+            end = int(np.searchsorted(bounds, bounds[begin] + rows_at_a_time, side="right")) - 1
+            end = max(end, begin + 1)
+            history = histories.indices[bounds[begin] : bounds[end]]
+            near = self.vectors[history] @ self.vectors.T
+            for user in range(begin, end):
+                own = near[bounds[user] - bounds[begin] : bounds[user + 1] - bounds[begin]]  # (n, I)
+                scores[user] = _sum_of_highest(own, self.config.k)
+            begin = end
+        return scores
+
+    def save(self, folder: Path) -> None:
+        """Write `model.safetensors`, the (I, D) vectors as compared, and `config.json`."""
+        with atomic_path(folder / "model.safetensors") as partial:
+            save_file({"vectors": self.vectors}, partial)
+        write_json(folder / "config.json", asdict(self.config))
+
+    @classmethod
+    def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
+        """Read what `save` wrote."""
+        where = folder / "config.json"
+        model = cls(parse_config(Config, read_json(where), where=str(where)), context)
+        model.vectors = load_file(folder / "model.safetensors")["vectors"]
+        model.positives = interactions.positives
+        return model
+
+
+def _sum_of_highest(values: FloatArray, k: int) -> FloatArray:
+    """(n, I) -> (I,): the sum of each column's k highest values, or of all where there are fewer."""
+    if k < len(values):
+        values = np.partition(values, -k, axis=0)[-k:]
+    total: FloatArray = values.sum(axis=0)
+    return total

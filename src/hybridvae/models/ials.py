@@ -1,0 +1,107 @@
+"""iALS: matrix factorisation of choices by weighted least squares (Hu, Koren & Volinsky 2008), by `implicit`."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+from scipy import sparse
+from threadpoolctl import threadpool_limits
+
+from hybridvae.config import parse_config
+from hybridvae.files import atomic_path, read_json, write_json
+from hybridvae.interactions import FloatArray, IntArray, Interactions
+from hybridvae.models import Context, OnEpoch, Validation
+from hybridvae.seeds import derive_seed
+
+
+@dataclass(frozen=True)
+class Config:
+    """The block `ials` of params.yaml."""
+
+    factors: int = 128
+    regularization: float = 10.0  # lambda
+    alpha: float = 1.0  # a positive weighs 1 + alpha, everything else 1
+    iterations: int = 15
+
+    def __post_init__(self) -> None:
+        if self.factors < 1 or self.iterations < 1:
+            raise ValueError("factors and iterations must be at least 1")
+        if self.regularization <= 0 or self.alpha <= 0:
+            raise ValueError("regularization and alpha must be above 0")
+
+
+class Model:
+    """Scores an item by x_u . y_i, x_u being the least-squares answer to the history given the item factors.
+
+    User factors are not kept: `scores` solves for them anew, so that a known history and a new one are
+    treated alike.
+    """
+
+    needs_vectors = False
+    folds_in = True
+    seeded = True
+    epochs = 0
+
+    def __init__(self, config: Config, context: Context) -> None:
+        self.config = config
+        self.seed = derive_seed(context.seed, "ials", "fit")
+        self.item_factors: FloatArray = np.zeros((0, config.factors), dtype=np.float32)
+        self.positives = sparse.csr_matrix((0, 0), dtype=np.float32)
+
+    def fit(
+        self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
+    ) -> Self:
+        """Solve for users and items in turn; the confidence of a positive is c_ui = 1 + alpha, as in the paper."""
+        self.positives = interactions.positives
+        als = self._als()
+        # With one BLAS thread sums have one order, and so the same seed gives the same bytes on any number of
+        # cores; the threads of implicit's own each take rows of their own.
+        with threadpool_limits(1, "blas"):
+            als.fit(self._confidence(self.positives), show_progress=False)
+        self.item_factors = als.item_factors
+        return self
+
+    def scores(self, users: IntArray) -> FloatArray:
+        """(B,) -> (B, I)."""
+        return self.scores_of(self.positives[users])
+
+    def scores_of(self, histories: sparse.csr_matrix) -> FloatArray:
+        """(B, I) histories -> (B, I): Y x_u with x_u = (Y' C_u Y + lambda 1)^-1 Y' C_u p_u (eq. 4)."""
+        als = self._als()
+        als.item_factors = self.item_factors
+        with threadpool_limits(1, "blas"):
+            user_factors = als.recalculate_user(np.arange(histories.shape[0]), self._confidence(histories))
+        scores: FloatArray = user_factors @ self.item_factors.T
+        return scores
+
+    def _als(self) -> Any:
+        from implicit.cpu.als import AlternatingLeastSquares
+
+        with threadpool_limits(1, "blas"):  # only now: the import may load a BLAS that no earlier limit knows of
+            return AlternatingLeastSquares(
+                factors=self.config.factors,
+                regularization=self.config.regularization,
+                iterations=self.config.iterations,
+                random_state=self.seed,
+            )
+
+    def _confidence(self, positives: sparse.csr_matrix) -> sparse.csr_matrix:
+        """c_ui of the positives. implicit's own `alpha` would weigh them alpha, not 1 + alpha."""
+        return positives * np.float32(1 + self.config.alpha)
+
+    def save(self, folder: Path) -> None:
+        """Write `model.safetensors`, the (I, F) item factors, and `config.json`."""
+        with atomic_path(folder / "model.safetensors") as partial:
+            save_file({"item_factors": self.item_factors}, partial)
+        write_json(folder / "config.json", asdict(self.config))
+
+    @classmethod
+    def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
+        """Read what `save` wrote."""
+        where = folder / "config.json"
+        model = cls(parse_config(Config, read_json(where), where=str(where)), context)
+        model.item_factors = load_file(folder / "model.safetensors")["item_factors"]
+        model.positives = interactions.positives
+        return model

@@ -1,0 +1,235 @@
+"""LightGCN (He et al. 2020, "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation").
+
+Users and items have *ego* embeddings; what is compared are these averaged with those of their neighbours in
+the graph of positives, up to `layers` steps away (equations 3 and 4, with equal weights). Trained by BPR
+(equation 15), with L2 regularisation of the ego embeddings of the batch alone.
+"""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from scipy import sparse
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hybridvae import training
+from hybridvae.files import atomic_path
+from hybridvae.interactions import FloatArray, IntArray, Interactions
+from hybridvae.models import Context, EpochMetrics, OnEpoch, Validation
+from hybridvae.seeds import derive_seed, random_generator
+
+_NAME = "lightgcn"
+
+
+@dataclass(frozen=True)
+class Config:
+    """The block `lightgcn` of params.yaml."""
+
+    embedding_dim: int = 128
+    layers: int = 3
+    regularization: float = 0.01  # L2 on the ego embeddings
+    learning_rate: float = 0.005
+    batch_size: int = 8192  # positives, each with one negative
+    epochs: int = 400  # at most; an epoch shows each positive once
+    patience: int = 30  # epochs without a better validation figure before training stops
+    validate_every: int = 5  # epochs
+
+    def __post_init__(self) -> None:
+        counts = (self.embedding_dim, self.layers, self.batch_size, self.epochs, self.patience, self.validate_every)
+        if min(counts) < 1:
+            raise ValueError(
+                "embedding_dim, layers, batch_size, epochs, patience and validate_every must be at least 1"
+            )
+        if self.regularization < 0 or self.learning_rate <= 0:
+            raise ValueError("regularization must not be negative and learning_rate must be positive")
+
+
+def adjacency(positives: sparse.csr_matrix) -> sparse.csr_matrix:
+    """D^-1/2 A D^-1/2 (U + I, U + I) of the graph of users and items (He et al. 2020, equation 8)."""
+    graph = sparse.block_array([[None, positives], [positives.T, None]], format="csr", dtype=np.float32)
+    degrees = np.asarray(graph.sum(axis=1)).ravel()
+    scale = sparse.diags_array(1 / np.sqrt(np.maximum(degrees, 1)))
+    return sparse.csr_matrix(scale @ graph @ scale, dtype=np.float32)
+
+
+class _Propagate(torch.autograd.Function):
+    """X -> (X + AX + ... + A^K X) / (K + 1). A is symmetric, so the gradient goes through the same sum."""
+
+    @staticmethod
+    def forward(ctx: Any, embeddings: Tensor, graph: Tensor, layers: int) -> Tensor:
+        ctx.graph, ctx.layers = graph, layers
+        return _averaged(embeddings, graph, layers)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _averaged(gradients[0], ctx.graph, ctx.layers), None, None
+
+
+def _averaged(embeddings: Tensor, graph: Tensor, layers: int) -> Tensor:
+    summed = embeddings
+    for _ in range(layers):  # Horner: X + A(X + A(X + ...))
+        summed = embeddings + graph @ summed
+    return summed / (layers + 1)
+
+
+class Network(nn.Module):
+    """Ego embeddings (U + I, D) and the graph they are propagated on."""
+
+    def __init__(self, positives: sparse.csr_matrix, config: Config) -> None:
+        super().__init__()
+        self.layers = config.layers
+        self.ego = nn.Parameter(torch.empty(sum(positives.shape), config.embedding_dim))
+        nn.init.normal_(self.ego, std=0.1)
+        matrix = adjacency(positives)
+        rows, columns, values = (torch.from_numpy(array) for array in (matrix.indptr, matrix.indices, matrix.data))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+            self.graph = torch.sparse_csr_tensor(rows, columns, values, size=matrix.shape, check_invariants=True)
+
+    def forward(self) -> Tensor:
+        """The propagated embeddings (U + I, D)."""
+        propagated: Tensor = _Propagate.apply(self.ego, self.graph, self.layers)  # type: ignore[no-untyped-call]
+        return propagated
+
+
+class Negatives:
+    """Draws, for a positive of a user, an item that is none of the user's positives."""
+
+    def __init__(self, interactions: Interactions) -> None:
+        positives = interactions.positives
+        self._n_items = interactions.n_items
+        owners = np.repeat(np.arange(interactions.n_users, dtype=np.int64), np.diff(positives.indptr))
+        self._keys = np.sort(owners * self._n_items + positives.indices)  # one number a positive
+        self._pool = np.flatnonzero(interactions.warm)
+
+    def draw(self, users: IntArray, random: np.random.Generator) -> IntArray:
+        """(B,) users -> (B,) items, uniform; a user who likes almost everything may get a positive."""
+        drawn = self._pool[random.integers(len(self._pool), size=len(users))]
+        for _ in range(20):
+            keys = users * self._n_items + drawn
+            place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+            wrong = np.flatnonzero(self._keys[place] == keys)
+            if not len(wrong):
+                break
+            drawn[wrong] = self._pool[random.integers(len(self._pool), size=len(wrong))]
+        return drawn
+
+
+class Model:
+    """The recommender around the network."""
+
+    needs_vectors = False
+    folds_in = False  # a user is a node of the graph
+    seeded = True
+
+    def __init__(self, config: Config, context: Context) -> None:
+        self.config = config
+        self.context = context
+        device = training.choose_device(context.device)
+        self.device = torch.device("cpu") if device.type == "mps" else device  # MPS has no sparse matrices
+        self.progress = training.Progress()
+        self.network: Network
+        self.users: FloatArray = np.zeros((0, 0), dtype=np.float32)  # (U, D), propagated
+        self.items: FloatArray = np.zeros((0, 0), dtype=np.float32)  # (I, D), propagated
+
+    @property
+    def epochs(self) -> int:
+        """The best epoch on validation."""
+        return self.progress.best_epoch
+
+    def fit(
+        self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
+    ) -> Self:
+        """Minimise the BPR loss with Adam; one propagation a step.
+
+        Raises:
+            HybridVAEError: the loss is no number any more.
+        """
+        config, seed, n_users = self.config, self.context.seed, interactions.n_users
+        torch.manual_seed(derive_seed(seed, _NAME, "start"))
+        self.network = Network(interactions.positives, config)
+        self.network.to(self.device)
+        self.network.graph = self.network.graph.to(self.device)
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, fused=True)
+        negatives = Negatives(interactions)
+        owners = np.repeat(np.arange(n_users, dtype=np.int64), np.diff(interactions.positives.indptr))
+        liked = interactions.positives.indices.astype(np.int64)
+
+        def train_epoch(epoch: int) -> EpochMetrics:
+            random = random_generator(seed, _NAME, "epoch", epoch)
+            order = random.permutation(len(liked))
+            total = torch.zeros((), device=self.device)
+            for start in range(0, len(order), config.batch_size):
+                chosen = order[start : start + config.batch_size]
+                users = owners[chosen]
+                disliked = negatives.draw(users, random)
+                rows = np.stack([users, liked[chosen] + n_users, disliked + n_users])
+                loss = self._loss(torch.from_numpy(rows).to(self.device))
+                optimizer.zero_grad()
+                torch.autograd.backward(loss)
+                optimizer.step()
+                total += loss.detach() * len(chosen)
+            return {"loss": training.checked_loss(total.item() / len(order), epoch, _NAME)}
+
+        def validate() -> float:
+            assert validation is not None
+            self._propagate(n_users)
+            return validation(self)
+
+        self.progress = training.train_epochs(
+            self.network,
+            optimizer,
+            epochs=config.epochs,
+            patience=config.patience,
+            validate_every=config.validate_every,
+            train_epoch=train_epoch,
+            validate=validate if validation else None,
+            on_epoch=on_epoch,
+            state=training.state_folder(
+                _NAME,
+                config,
+                self.context,
+                device=self.device,
+                interactions=interactions,
+                vectors=None,
+                validated=validation is not None,
+            ),
+        )
+        self._propagate(n_users)
+        return self
+
+    def _loss(self, rows: Tensor) -> Tensor:
+        """BPR of a batch: rows (3, B) are the nodes of users, positives and negatives."""
+        user, positive, negative = self.network()[rows]  # each (B, D)
+        ranking = F.softplus((user * (negative - positive)).sum(dim=1)).mean()  # -log sigmoid(s_positive - s_negative)
+        penalty = self.network.ego[rows].square().sum() / (2 * rows.shape[1])
+        return ranking + self.config.regularization * penalty
+
+    @torch.inference_mode()
+    def _propagate(self, n_users: int) -> None:
+        nodes = self.network().cpu().numpy()
+        self.users, self.items = nodes[:n_users], nodes[n_users:]
+
+    def scores(self, users: IntArray) -> FloatArray:
+        """(B,) -> (B, I): inner products of propagated embeddings."""
+        scores: FloatArray = self.users[users] @ self.items.T
+        return scores
+
+    def save(self, folder: Path) -> None:
+        """Write `model.safetensors`: the propagated embeddings of users and items."""
+        tensors = {"users": torch.from_numpy(self.users.copy()), "items": torch.from_numpy(self.items.copy())}
+        with atomic_path(folder / "model.safetensors") as partial:
+            save_file(tensors, partial)
+
+    @classmethod
+    def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
+        """Read what `save` wrote."""
+        model = cls(Config(), context)
+        tensors = load_file(folder / "model.safetensors")
+        model.users, model.items = tensors["users"].numpy(), tensors["items"].numpy()
+        return model

@@ -1,0 +1,79 @@
+"""Mult-VAE (Liang et al. 2018, "Variational Autoencoders for Collaborative Filtering").
+
+The paper's network I -> hidden -> latent -> hidden -> I with tanh, on an L2-normalised and dropped-out
+input (section 2.2 and the authors' settings), trained by the multinomial likelihood of equation 2 with the
+annealed KL term of equation 7. Loss and training loop, which HybridVAE shares, are in `hybridvae.vae`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hybridvae.vae import Bag, VAEConfig, VAENetwork, VAERecommender
+
+
+@dataclass(frozen=True)
+class Config(VAEConfig):
+    """The block `multvae` of params.yaml."""
+
+    latent_dim: int = 200
+    hidden_dim: int = 600
+    input_dropout: float = 0.5  # share of a history's items that the encoder does not see in a step
+    batch_size: int = 500
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.latent_dim, self.hidden_dim) < 1:
+            raise ValueError("latent_dim and hidden_dim must be at least 1")
+        if not 0 <= self.input_dropout < 1:
+            raise ValueError("input_dropout must lie in [0, 1)")
+
+
+class Network(VAENetwork):
+    """Encoder and decoder; shapes are (users B, items I, hidden H, latent L)."""
+
+    def __init__(self, config: Config, n_items: int) -> None:
+        super().__init__()
+        self.input_dropout = config.input_dropout
+        self.embedding = nn.EmbeddingBag(n_items, config.hidden_dim, mode="sum", include_last_offset=True)
+        self.embedding_bias = nn.Parameter(torch.zeros(config.hidden_dim))
+        self.mu = nn.Linear(config.hidden_dim, config.latent_dim)
+        self.log_variance = nn.Linear(config.hidden_dim, config.latent_dim)
+        self.decoder = nn.Linear(config.latent_dim, config.hidden_dim)
+        self.output = nn.Parameter(torch.empty(n_items, config.hidden_dim))
+        self.output_bias = nn.Parameter(torch.zeros(n_items))
+        for weight in (self.embedding.weight, self.mu.weight, self.log_variance.weight, self.decoder.weight):
+            nn.init.xavier_uniform_(weight)
+        nn.init.xavier_uniform_(self.output)
+
+    @property
+    def output_vectors(self) -> Tensor:
+        """(I, H): the learned weights of the last layer."""
+        return self.output
+
+    def encode(self, bag: Bag) -> tuple[Tensor, Tensor]:
+        """Histories -> mu (B, L) and log sigma^2 (B, L): x / ||x||, dropout, tanh layer."""
+        lengths = bag.lengths
+        weights = torch.repeat_interleave(lengths.clamp(min=1).float().rsqrt(), lengths)  # (N,) of a unit row
+        weights = F.dropout(weights, self.input_dropout, self.training)
+        summed = self.embedding(bag.items, bag.offsets, per_sample_weights=weights)
+        hidden = torch.tanh(summed + self.embedding_bias)  # (B, H)
+        return self.mu(hidden), self.log_variance(hidden)
+
+    def query(self, z: Tensor) -> Tensor:
+        """(B, L) -> (B, H)."""
+        return torch.tanh(self.decoder(z))
+
+
+class Model(VAERecommender):
+    """The recommender around the network."""
+
+    name = "multvae"
+    config_type = Config
+    needs_vectors = False
+
+    def build(self, n_items: int, item_vectors: Tensor | None) -> Network:
+        """The untrained network."""
+        return Network(self.config, n_items)

@@ -1,0 +1,265 @@
+"""What the variational autoencoders share: histories as bags, the loss, the training loop.
+
+A network encodes a history to a Gaussian in latent space, and decodes a latent point to a *query* (B, D);
+the score of an item is the query's inner product with the item's output vector, plus its bias. Whether
+output vectors are frozen text embeddings (HybridVAE) or learned weights (Mult-VAE) is the network's affair.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from scipy import sparse
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hybridvae import training
+from hybridvae.config import parse_config
+from hybridvae.errors import HybridVAEError
+from hybridvae.files import atomic_path, read_json, write_json
+from hybridvae.interactions import FloatArray, IntArray, Interactions
+from hybridvae.models import Context, EpochMetrics, OnEpoch, Validation
+from hybridvae.seeds import derive_seed, random_generator
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """The parameters of training, which both autoencoders have."""
+
+    beta: float = 0.2  # weight of the KL term once annealed
+    anneal_epochs: int = 20  # epochs over which the weight grows from 0 to beta
+    learning_rate: float = 0.001
+    batch_size: int = 256  # users
+    clip_norm: float = 5.0  # of the gradient
+    epochs: int = 200  # at most
+    patience: int = 30  # epochs without a better validation figure before training stops
+    validate_every: int = 2  # epochs: on large catalogues a validation takes nearly as long as an epoch
+
+    def __post_init__(self) -> None:
+        if min(self.batch_size, self.epochs, self.patience, self.validate_every) < 1:
+            raise ValueError("batch_size, epochs, patience and validate_every must be at least 1")
+        if self.beta < 0 or self.anneal_epochs < 0 or self.learning_rate <= 0 or self.clip_norm <= 0:
+            raise ValueError(
+                "beta and anneal_epochs must not be negative; learning_rate and clip_norm must be positive"
+            )
+
+
+@dataclass(frozen=True)
+class Bag:
+    """The positives of B users as one list: user b owns `items[offsets[b]:offsets[b + 1]]`.
+
+    A user has a handful of positives among thousands of items, so a dense row is never built.
+    """
+
+    items: Tensor  # (N,) int64
+    offsets: Tensor  # (B + 1,) int64
+
+    @classmethod
+    def of(cls, histories: sparse.csr_matrix, device: torch.device) -> "Bag":
+        """From (B, I) CSR."""
+        items, offsets = (torch.from_numpy(array.astype(np.int64)) for array in (histories.indices, histories.indptr))
+        return cls(items.to(device), offsets.to(device))
+
+    @property
+    def lengths(self) -> Tensor:
+        """(B,) number of positives."""
+        return torch.diff(self.offsets)
+
+
+class VAENetwork(nn.Module, ABC):
+    """Encoder, latent sample and decoder; shapes are (users B, items I, latent L, query D)."""
+
+    output_bias: Tensor | None  # (I,), where the decoder has one
+
+    @property
+    @abstractmethod
+    def output_vectors(self) -> Tensor:
+        """(I, D): what a query is multiplied with."""
+
+    @abstractmethod
+    def encode(self, bag: Bag) -> tuple[Tensor, Tensor]:
+        """Histories -> mu (B, L) and log sigma^2 (B, L)."""
+
+    @abstractmethod
+    def query(self, z: Tensor) -> Tensor:
+        """(B, L) -> (B, D)."""
+
+    def decode(self, query: Tensor) -> Tensor:
+        """(B, D) -> scores (B, I) = query @ output_vectors^T + output_bias."""
+        scores = query @ self.output_vectors.T
+        return scores if self.output_bias is None else scores + self.output_bias
+
+    def forward(self, bag: Bag) -> tuple[Tensor, Tensor, Tensor]:
+        """Histories -> query (B, D), mu and log sigma^2 (B, L), with z = mu + sigma * eps in training."""
+        mu, log_variance = self.encode(bag)
+        z = mu + torch.exp(0.5 * log_variance) * torch.randn_like(mu) if self.training else mu
+        return self.query(z), mu, log_variance
+
+    def reconstruction_loss(self, query: Tensor, bag: Bag, log_share: Tensor | None = None) -> Tensor:
+        """Multinomial negative log-likelihood, the mean over users (Liang et al. 2018, equation 2); in nats.
+
+        -sum_i x_ui log softmax(s_u)_i = n_u logsumexp(s_u) - sum of the scores of u's positives. The second
+        term is the query's product with the sum of the positives' vectors, so that neither a dense target
+        nor a gradient through single scores is needed. Each user must have a positive.
+
+        Args:
+            log_share: (I,) added to the scores in the softmax: -inf for items that must stay out of it.
+        """
+        scores = self.decode(query)
+        if log_share is not None:
+            scores = scores + log_share
+        # logsumexp = cross entropy at any one item + its score: half the time of torch.logsumexp and its gradient.
+        one = bag.items[bag.offsets[:-1]]
+        logsumexp = F.cross_entropy(scores, one, reduction="none") + scores.gather(1, one[:, None])[:, 0]
+        normaliser = (bag.lengths * logsumexp).sum()
+        liked = F.embedding_bag(
+            bag.items, self.output_vectors, bag.offsets, mode="sum", include_last_offset=True
+        )  # (B, D)
+        positive_scores = (query * liked).sum()
+        if self.output_bias is not None:
+            positive_scores = positive_scores + self.output_bias[bag.items].sum()
+        return (normaliser - positive_scores) / len(query)
+
+
+def kl_divergence(mu: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mu, sigma^2) || N(0, I)), the mean over users (Kingma & Welling 2014, appendix B); in nats."""
+    return -0.5 * (1 + log_variance - mu**2 - log_variance.exp()).sum(dim=1).mean()
+
+
+class VAERecommender(ABC):
+    """The recommender around a network: a model's file names itself, its config and its network."""
+
+    name: ClassVar[str]
+    config_type: ClassVar[type[VAEConfig]]
+    needs_vectors: bool
+    folds_in = True
+    seeded = True
+
+    def __init__(self, config: Any, context: Context) -> None:
+        self.config = config
+        self.context = context
+        self.device = training.choose_device(context.device)
+        self.progress = training.Progress()
+        self.network: VAENetwork
+        self.positives: sparse.csr_matrix
+
+    @abstractmethod
+    def build(self, n_items: int, item_vectors: Tensor | None) -> VAENetwork:
+        """The untrained network."""
+
+    @property
+    def epochs(self) -> int:
+        """The best epoch on validation."""
+        return self.progress.best_epoch
+
+    def fit(
+        self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
+    ) -> Self:
+        """Minimise reconstruction + beta(t) KL with Adam.
+
+        Raises:
+            HybridVAEError: the interactions lack wanted item vectors, or the loss is no number any more.
+        """
+        vectors = interactions.item_vectors if self.needs_vectors else None
+        if self.needs_vectors and vectors is None:
+            raise HybridVAEError(f"{self.name} decodes into text embeddings: fit it with item vectors.")
+        config, seed = self.config, self.context.seed
+        self.positives = interactions.positives
+        torch.manual_seed(derive_seed(seed, self.name, "start"))
+        network = self.build(interactions.n_items, None if vectors is None else torch.from_numpy(vectors))
+        self.network = network.to(self.device)
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        fused = self.device.type in ("cpu", "cuda")
+        optimizer = torch.optim.Adam(trained, lr=config.learning_rate, fused=fused)
+        warm = interactions.warm
+        # Items of which nothing may be known yet are no alternatives that a user passed over.
+        log_share = None if warm.all() else torch.from_numpy(np.where(warm, 0, -np.inf).astype("f")).to(self.device)
+
+        learners = np.flatnonzero(np.diff(self.positives.indptr))  # users with a history
+        steps = -(-len(learners) // config.batch_size)
+
+        def train_epoch(epoch: int) -> EpochMetrics:
+            torch.manual_seed(derive_seed(seed, self.name, "epoch", epoch))
+            order = random_generator(seed, self.name, "order", epoch).permutation(learners)
+            self.network.train()
+            sums = torch.zeros(2, device=self.device)
+            beta = 0.0
+            for step in range(steps):
+                users = order[step * config.batch_size : (step + 1) * config.batch_size]
+                beta = self._beta((epoch - 1) * steps + step, steps)
+                bag = Bag.of(self.positives[users], self.device)
+                query, mu, log_variance = self.network(bag)
+                reconstruction = self.network.reconstruction_loss(query, bag, log_share)
+                kl = kl_divergence(mu, log_variance)
+                optimizer.zero_grad()
+                torch.autograd.backward(reconstruction + beta * kl)
+                nn.utils.clip_grad_norm_(trained, config.clip_norm)
+                optimizer.step()
+                sums += torch.stack([reconstruction.detach(), kl.detach()]) * len(users)
+            reconstruction_mean, kl_mean = (sums / len(order)).tolist()
+            loss = training.checked_loss(reconstruction_mean + beta * kl_mean, epoch, self.name)
+            return {"loss": loss, "reconstruction": reconstruction_mean, "kl": kl_mean, "beta": beta}
+
+        self.progress = training.train_epochs(
+            self.network,
+            optimizer,
+            epochs=config.epochs,
+            patience=config.patience,
+            validate_every=config.validate_every,
+            train_epoch=train_epoch,
+            validate=(lambda: validation(self)) if validation else None,
+            on_epoch=on_epoch,
+            state=training.state_folder(
+                self.name,
+                config,
+                self.context,
+                device=self.device,
+                interactions=interactions,
+                vectors=vectors,
+                validated=validation is not None,
+            ),
+        )
+        return self
+
+    def scores(self, users: IntArray) -> FloatArray:
+        """(B,) -> (B, I), at z = mu."""
+        return self.scores_of(self.positives[users])
+
+    @torch.inference_mode()
+    def scores_of(self, histories: sparse.csr_matrix) -> FloatArray:
+        """(B, I) histories -> (B, I) scores."""
+        self.network.eval()
+        query, _, _ = self.network(Bag.of(histories, self.device))
+        scores: FloatArray = self.network.decode(query).cpu().numpy()
+        return scores
+
+    def save(self, folder: Path) -> None:
+        """Write `model.safetensors` (weights, and item vectors where there are) and `config.json`."""
+        tensors = dict(self.network.state_dict())
+        if self.needs_vectors:
+            tensors["item_vectors"] = self.network.get_buffer("item_vectors")
+        with atomic_path(folder / "model.safetensors") as partial:
+            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, partial)
+        write_json(folder / "config.json", asdict(self.config))
+
+    @classmethod
+    def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
+        """Read what `save` wrote."""
+        where = folder / "config.json"
+        model = cls(parse_config(cls.config_type, read_json(where), where=str(where)), context)
+        tensors = load_file(folder / "model.safetensors")
+        model.network = model.build(interactions.n_items, tensors.pop("item_vectors", None))
+        model.network.load_state_dict(tensors)
+        model.network.to(model.device)
+        model.positives = interactions.positives
+        return model
+
+    def _beta(self, step: int, steps_an_epoch: int) -> float:
+        """The weight of the KL term: linear from 0 to beta over `anneal_epochs`, counted in steps."""
+        annealing = self.config.anneal_epochs * steps_an_epoch
+        share = min(1.0, step / annealing) if annealing else 1.0
+        return float(self.config.beta * share)

@@ -1,0 +1,206 @@
+"""SVD, iALS, EASE and content-KNN against figures worked out by hand, slowly, or by another library."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file
+from scipy import sparse
+from test_models import checkerboard, interactions_of
+
+from hybridvae.errors import HybridVAEError
+from hybridvae.models import Context, content, create, load
+
+
+def fitted(name, interactions, **block):
+    return create(name, block, Context(seed=1)).fit(interactions)
+
+
+def random_board(users, items, share=0.4):
+    return (np.random.default_rng(3).random((users, items)) < share).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "block", "words"),
+    [
+        ("svd", {"n_factors": 0}, "at least 1"),
+        ("svd", {"learning_rate": 0}, "learning_rate must be above 0"),
+        ("ials", {"iterations": 0}, "at least 1"),
+        ("ials", {"alpha": -1}, "must be above 0"),
+        ("ease", {"regularization": 0}, "must be above 0"),
+        ("content", {"k": -1}, "must not be negative"),
+    ],
+)
+def test_wrong_values_are_refused_in_words(name, block, words):
+    with pytest.raises(HybridVAEError, match=words):
+        create(name, block, Context())
+
+
+# --- EASE ----------------------------------------------------------------------------------------
+
+
+def test_ease_by_hand():
+    # One user likes both items: X'X + 1 = [[2, 1], [1, 2]], P = [[2, -1], [-1, 2]] / 3, B = [[0, 1/2], [1/2, 0]].
+    model = fitted("ease", interactions_of([[1, 1]]), regularization=1.0)
+    np.testing.assert_allclose(model.scores_of(sparse.identity(2, "f", "csr")), [[0, 0.5], [0.5, 0]], rtol=1e-6)
+    np.testing.assert_allclose(model.scores(np.array([0])), [[0.5, 0.5]], rtol=1e-6)
+
+
+def test_ease_is_the_dense_formula_and_no_item_speaks_for_itself():
+    board = random_board(60, 25)
+    board[:, 7] = 0
+    model = fitted("ease", interactions_of(board), regularization=3.0)
+    dense = board.astype(np.float64)
+    inverse = np.linalg.inv(dense.T @ dense + 3.0 * np.eye(25))
+    weights = np.eye(25) - inverse @ np.diag(1 / np.diag(inverse))
+    np.testing.assert_allclose(model.scores(np.arange(60)), dense @ weights, rtol=1e-4, atol=1e-6)
+    assert not model.scores_of(sparse.identity(25, "f", "csr")).diagonal().any()
+
+
+def test_ease_saves_one_triangle(tmp_path):
+    interactions = interactions_of(random_board(60, 25))
+    model = fitted("ease", interactions, regularization=3.0)
+    model.save(tmp_path)
+    assert {name: values.shape for name, values in load_file(tmp_path / "model.safetensors").items()} == {
+        "triangle": (25 * 26 // 2,)
+    }
+    again = load("ease", tmp_path, interactions, Context())
+    assert model.scores(np.arange(60)).tobytes() == again.scores(np.arange(60)).tobytes()
+
+
+def test_ease_without_an_inverse_says_what_to_do():
+    with pytest.raises(HybridVAEError, match=r"ease\.regularization is too small"):
+        fitted("ease", interactions_of([[1, 1]]), regularization=1e-30)
+
+
+# --- content -------------------------------------------------------------------------------------
+
+
+def with_vectors(board, vectors):
+    return replace(interactions_of(board), item_vectors=np.array(vectors, dtype=np.float32))
+
+
+@pytest.mark.parametrize(
+    ("k", "expected"),
+    [(1, [1, 0.8, 1, 1]), (2, [1, 1.4, 1, 1]), (3, [0, 0.8, 1, 0]), (9, [0, 0.8, 1, 0]), (0, [0, 0.8, 1, 0])],
+)
+def test_content_sums_the_k_nearest_of_the_history(k, expected):
+    # Cosines of the history's items 0, 2, 3 to item 0: 1, 0, -1; to 1: 0.6, 0.8, -0.6; to 2: 0, 1, 0; to 3: -1, 0, 1.
+    interactions = with_vectors([[1, 0, 1, 1], [0, 0, 0, 0]], [[2, 0], [0.3, 0.4], [0, 1], [-1, 0]])
+    scores = fitted("content", interactions, k=k).scores(np.array([0, 1]))
+    np.testing.assert_allclose(scores, [expected, [0, 0, 0, 0]], atol=1e-6)
+
+
+def test_content_may_take_off_the_mean_vector():
+    # The mean is (2, 2): what is left is (1, -1), (-1, 1) and nothing.
+    interactions = with_vectors([[1, 0, 0]], [[3, 1], [1, 3], [2, 2]])
+    np.testing.assert_allclose(fitted("content", interactions, centred=True).scores(np.array([0])), [[1, -1, 0]])
+    plain = fitted("content", interactions).scores(np.array([0]))
+    np.testing.assert_allclose(plain, [[1, 0.6, 2 / np.sqrt(5)]], rtol=1e-6)
+
+
+def test_content_knows_no_popularity():
+    board = checkerboard()
+    others_gone = board * (np.arange(20) == 0)[:, None]
+    first, second = (
+        fitted("content", interactions_of(rows), k=3).scores(np.array([0])) for rows in (board, others_gone)
+    )
+    assert np.array_equal(first, second)
+
+
+def test_content_scores_the_same_in_small_blocks(monkeypatch):
+    model = fitted("content", interactions_of(random_board(30, 20)), k=2)
+    whole = model.scores(np.arange(30))
+    monkeypatch.setattr(content, "_BLOCK", 100)  # five rows at a time, fewer than most histories have
+    np.testing.assert_allclose(model.scores(np.arange(30)), whole, rtol=1e-5, atol=1e-6)
+
+
+def test_content_without_vectors_says_so():
+    with pytest.raises(HybridVAEError, match="item vectors"):
+        fitted("content", replace(interactions_of(checkerboard()), item_vectors=None))
+
+
+# --- iALS ----------------------------------------------------------------------------------------
+
+
+def least_squares(factors, rows, regularization, alpha):
+    """Eq. 4 of Hu et al. in float64: for each row of a 0/1 matrix, (Y'CY + lambda 1)^-1 Y'C p with C = 1 + alpha p."""
+    factors = factors.astype(np.float64)
+    solved = []
+    for row in rows.astype(np.float64):
+        weighted = factors.T * (1 + alpha * row)
+        solved.append(np.linalg.solve(weighted @ factors + regularization * np.eye(factors.shape[1]), weighted @ row))
+    return np.array(solved)
+
+
+def test_ials_answers_a_history_by_least_squares():
+    board = random_board(30, 20)
+    board[4] = 0
+    model = fitted("ials", interactions_of(board), factors=5, regularization=0.5, alpha=4.0)
+    expected = least_squares(model.item_factors, board, 0.5, 4.0) @ model.item_factors.T
+    np.testing.assert_allclose(model.scores_of(sparse.csr_matrix(board)), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_ials_item_factors_are_the_answer_to_the_user_factors():
+    board = random_board(30, 20)
+    model = fitted("ials", interactions_of(board), factors=3, regularization=0.5, alpha=4.0, iterations=500)
+    users = least_squares(model.item_factors, board, 0.5, 4.0)
+    np.testing.assert_allclose(least_squares(users, board.T, 0.5, 4.0), model.item_factors, atol=1e-3)
+
+
+def test_ials_is_quiet_where_blas_has_threads():
+    # In a process of its own: implicit warns once, and only of the libraries that are loaded by then.
+    program = """
+from types import SimpleNamespace
+from scipy import sparse
+from hybridvae.models import Context, create
+create("ials", {}, Context()).fit(SimpleNamespace(positives=sparse.eye(9, format="csr", dtype="f"))).scores([0])
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", "-c", program],
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+# --- SVD -----------------------------------------------------------------------------------------
+
+
+def test_svd_predicts_what_surprise_predicts():
+    from surprise import SVD, Dataset, Reader
+
+    ratings = np.random.default_rng(5).integers(0, 6, size=(12, 7)).astype(np.float32)
+    ratings[0] = [5, 1, 3, 2, 4, 5, 0]  # surprise numbers items as they come, so the first user rates them in order,
+    ratings[:, 6] = 0  # and the one that nobody rates is the last
+    interactions = replace(interactions_of(ratings > 3), ratings=sparse.csr_matrix(ratings))
+    model = fitted("svd", interactions, n_factors=4, n_epochs=30, learning_rate=0.02, regularization=0.1)
+    users, items = np.nonzero(ratings)
+    rows = pd.DataFrame({"user": users, "item": items, "rating": ratings[users, items]})
+    theirs = SVD(n_factors=4, n_epochs=30, lr_all=0.02, reg_all=0.1, random_state=model.seed)
+    theirs.fit(Dataset.load_from_df(rows, Reader(rating_scale=(1, 5))).build_full_trainset())
+    expected = [[theirs.predict(user, item, clip=False).est for item in range(7)] for user in range(12)]
+    np.testing.assert_allclose(model.scores(np.arange(12)), expected, rtol=1e-5)
+
+
+def test_svd_learns_from_ratings_and_nothing_from_positives():
+    # The half that is not liked is rated 1; the diagonal and one more row and column are not rated.
+    liked = checkerboard(21)
+    ratings = 5 * liked + (1 - liked)
+    np.fill_diagonal(ratings, 0)
+    ratings[20], ratings[:, 20] = 0, 0
+    interactions = replace(interactions_of(liked), ratings=sparse.csr_matrix(ratings))
+    ones = replace(interactions, ratings=(interactions.ratings > 0).astype(np.float32))
+    model = fitted("svd", interactions, n_factors=8, n_epochs=100)
+    scores = model.scores(np.arange(21))
+    assert scores[ratings == 5].min() > scores[ratings == 1].max() + 1
+    assert np.isfinite(scores).all()
+    np.testing.assert_allclose(scores[20], ratings[ratings > 0].mean() + model.parameters["item_bias"], rtol=1e-6)
+    constant = fitted("svd", ones, n_factors=8, n_epochs=100).scores(np.arange(21))
+    assert np.abs(constant - 1).max() < 0.2
