@@ -30,7 +30,7 @@ from hybridvae.interactions import read_interactions
 from hybridvae.models import Context, create
 from hybridvae.seeds import random_generator
 from hybridvae.slices import slices
-from hybridvae.summary import EvaluationConfig, summarise
+from hybridvae.summary import EvaluationConfig, summarise, user_weights
 
 RESULTS = ROOT / "docs" / "benchmarks"
 REFERENCE = "hybridvae"
@@ -210,9 +210,7 @@ def average(judgements: list[Judgement]) -> Judgement:
 def ndcg_of(per_user: pd.DataFrame) -> dict[str, float]:
     """NDCG@10 of one seed, by every protocol."""
     return {
-        name.partition("/")[0]: float(
-            np.average(per_user[name], weights=per_user["targets"] if name.startswith("sampled") else None)
-        )
+        name.partition("/")[0]: float(np.average(per_user[name], weights=user_weights(per_user, name)))
         for name in per_user.columns
         if name.endswith("/ndcg@10")
     }

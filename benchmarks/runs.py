@@ -127,7 +127,10 @@ class Workspaces:
             finally:
                 self._free.put(workspace)
 
-        with ThreadPoolExecutor(self.jobs) as pool, tqdm(total=len(runs), desc=label, unit=" runs", disable=None) as bar:
+        with (
+            ThreadPoolExecutor(self.jobs) as pool,
+            tqdm(total=len(runs), desc=label, unit=" runs", disable=None) as bar,
+        ):
             for future in as_completed([pool.submit(one, run) for run in runs]):
                 bar.update()
                 if (result := future.result()) is not None:

@@ -1,0 +1,111 @@
+"""The benchmark command: what it tries, how it averages, and how its results are shown."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from benchmark import average, configurations, ndcg_of
+
+from hybridvae.docs import benchmark_page, overview, with_section
+from hybridvae.errors import HybridVAEError
+from hybridvae.evaluation import Judgement
+
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def test_the_defaults_come_first_and_the_rest_in_an_order_of_its_own():
+    grid = {"a": [1, 2, 3], "b": [True, False]}
+    tried = configurations("m", {"a": 2, "b": True, "c": 7}, grid, at_most=99, seed=1)
+    assert tried[0] == {"a": 2, "b": True, "c": 7}
+    assert sorted((point["a"], point["b"]) for point in tried) == sorted(
+        (a, b) for a in (1, 2, 3) for b in (True, False)
+    )
+    assert all(point["c"] == 7 for point in tried)
+    assert configurations("m", {"a": 2, "b": True, "c": 7}, grid, at_most=4, seed=1) == tried[:4]
+    assert configurations("m", {"a": 2, "b": True, "c": 7}, grid, at_most=99, seed=2) != tried
+    assert configurations("m", {"a": 9}, {}, at_most=5, seed=1) == [{"a": 9}]
+
+
+def test_the_grids_name_parameters_that_exist_and_hold_the_defaults():
+    budget = PARAMS["grid"]["budget"]
+    assert budget["configurations"] <= 12 and budget["minutes"] <= 20
+    assert set(PARAMS["grid"]["search"]) == set(PARAMS["models"]) - {"popularity"}
+    for model, grid in PARAMS["grid"]["search"].items():
+        for key, values in grid.items():
+            assert PARAMS[model][key] in values, (model, key)
+
+
+def judgement(first, second, coverage):
+    per_user = pd.DataFrame({"user_index": [0, 3], "targets": [1, 3], "sampled/ndcg@10": first, "full/ndcg@10": second})
+    per_target = pd.DataFrame({"user_index": [0, 3, 3, 3], "item_index": [5, 6, 7, 8], "full/rank": [1.0, 2, 3, 4.5]})
+    return Judgement(per_user, per_target, coverage)
+
+
+def test_seeds_are_averaged_user_by_user():
+    mean = average([judgement([0.0, 1.0], [0.5, 0.0], 0.2), judgement([1.0, 1.0], [0.0, 0.0], 0.4)])
+    assert mean.per_user["sampled/ndcg@10"].tolist() == [0.5, 1.0]
+    assert mean.per_user["user_index"].tolist() == [0, 3] and mean.per_user["user_index"].dtype == np.int64
+    assert mean.per_target["full/rank"].tolist() == [1.0, 2, 3, 4.5] and mean.coverage == pytest.approx(0.3)
+
+
+def test_sampled_figures_weigh_users_by_their_targets():
+    assert ndcg_of(judgement([0.0, 1.0], [0.5, 0.0], 0).per_user) == {"sampled": 0.75, "full": 0.25}
+
+
+def a_report(dataset="shop", split="temporal"):
+    def value(mean):
+        return {"mean": mean, "low": mean - 0.01, "high": mean + 0.01}
+
+    def of_model(level, test):
+        protocols = {"sampled": {"ndcg@10": value(2 * level), "recall@10": value(level)}}
+        protocols["full"] = {name: value(level) for name in ("ndcg@10", "recall@10", "recall@20", "mrr")}
+        protocols["full"]["coverage@10"] = 0.5
+        protocols["sampled"] |= {"hit@10": value(level), "mrr": value(level)}
+        part = {"users": 2, "targets": 3, "full": value(level)}
+        return protocols | {
+            "users": 2,
+            "targets": 3,
+            "slices": {"history": {"under 5": part}, "popularity": {"head": part}},
+            "per_seed": [{"seed": 1, "sampled": 2 * level, "full": level}, {"seed": 2, "sampled": 0, "full": level}],
+            "tests": test,
+            "configs_tried": 3,
+            "overrides": {"k": 20},
+            "train_seconds": 12.3,
+        }
+
+    tests = {protocol: {"p_holm": 0.0123} for protocol in ("sampled", "full")}
+    return {
+        "dataset": dataset,
+        "split": split,
+        "command": "make benchmark DATASET=shop SEEDS=2",
+        "commit": "abcdef0123456789",
+        "raw_sha256": "0" * 64,
+        "seeds": [1, 2],
+        "threads": 1,
+        "models": {"itemknn": of_model(0.1, tests), "hybridvae": of_model(0.2, {})},
+    }
+
+
+def test_the_page_of_a_benchmark():
+    page = benchmark_page(a_report())
+    assert page.startswith("# shop, temporal split\n")
+    assert "| HybridVAE | 0.4000 (0.3900-0.4100) |" in page and "0.0123" in page
+    assert "| Item-KNN | 0.1000 ± 0.1414 | 0.1000 ± 0.0000 | 2 | 3 | k 20 | 12 |" in page
+    assert "history of under 5 (2 users)" in page and "head (3 targets)" in page
+
+
+def test_the_overview_puts_the_best_first_and_in_bold():
+    lines = overview([a_report(), a_report("other"), a_report("shop", "cold_items")]).splitlines()
+    assert lines[0].count("full") == 2  # the cold items are not among them
+    assert lines[2] == "| HybridVAE | **0.2000** | **0.4000** | **0.2000** | **0.4000** |"
+
+
+def test_a_readme_without_the_section_says_what_to_add():
+    with pytest.raises(HybridVAEError, match="no place for results"):
+        with_section("nothing", "results", "table")
