@@ -1,0 +1,113 @@
+"""The judge against published and measured figures: models whose quality on Amazon Beauty is known.
+
+    python benchmarks/validate_judge.py FOLDER_OR_FILE
+
+Reviews of the 2014 5-core, every rating a positive, last item of each user for test, fitted on all the rest:
+the setting of the reference figures. A wrong rank, a wrong candidate or a seen item left in would show here.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+from scipy.sparse.linalg import svds
+
+from hybridvae.cleaning import CleanConfig, clean
+from hybridvae.errors import HybridVAEError
+from hybridvae.evaluation import judge
+from hybridvae.files import sha256_of, write_json
+from hybridvae.interactions import FloatArray, IntArray, Interactions, read_interactions, read_targets
+from hybridvae.models import Context, create
+from hybridvae.splitting import SplitConfig, split
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTCOME = ROOT / "docs" / "benchmarks" / "judge.json"
+TOLERANCE = 0.03  # relative
+
+
+@dataclass(frozen=True)
+class Check:
+    """A model and the figures it must give, protocol/metric -> figure."""
+
+    title: str
+    model: str
+    parameters: dict[str, float | int | str]
+    figures: dict[str, float]
+
+
+CHECKS = (
+    Check("Popularity", "popularity", {}, {"full/hit@10": 0.0130, "full/ndcg@10": 0.0059}),
+    Check("PureSVD, 50 factors", "puresvd", {}, {"full/hit@10": 0.0363, "full/ndcg@10": 0.0184}),
+    Check(
+        "Item-KNN, k = 200, shrink 10",
+        "itemknn",
+        {"k": 200, "shrink": 10.0, "neighbours_of": "scored"},
+        {"full/hit@10": 0.0699, "full/ndcg@10": 0.0407},
+    ),
+    Check("EASE, lambda 50", "ease", {"regularization": 50.0}, {"full/hit@10": 0.0782, "full/ndcg@10": 0.0445}),
+    Check("Popularity", "popularity", {}, {"sampled/hit@10": 0.301, "sampled/ndcg@10": 0.158}),
+    Check("EASE, lambda 500", "ease", {"regularization": 500.0}, {"sampled/hit@10": 0.432, "sampled/ndcg@10": 0.302}),
+)
+
+
+def main() -> str:
+    """Run the checks and write the outcome."""
+    if len(sys.argv) != 2:
+        raise HybridVAEError("give the reviews file, or the folder that it lies in: make validate-judge DATA=...")
+    source = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["sources"]["beauty"]
+    given = Path(sys.argv[1]).expanduser()
+    reviews = given / source["reviews"] if given.is_dir() else given
+    if not reviews.is_file():
+        raise HybridVAEError(f"{reviews} does not exist: give the folder in which {source['reviews']} lies.")
+    if sha256_of(reviews) != source["reviews_sha256"]:
+        raise HybridVAEError(f"{reviews} is another file than the one of params.yaml's sources.beauty: wrong sha256.")
+    with tempfile.TemporaryDirectory(prefix="hybridvae-") as folder:
+        work = Path(folder)
+        (work / "raw").mkdir()
+        (work / "raw" / "reviews.jsonl.gz").symlink_to(reviews.resolve())
+        clean(work / "raw", work / "clean", CleanConfig(positive_rating=1.0))
+        split(work / "clean", work / "split", SplitConfig(strategy="leave_one_out"))
+        interactions = read_interactions(work / "split" / "fit", upto="validation")
+        targets = read_targets(work / "split" / "test")
+    rows = []
+    for check in CHECKS:
+        protocols = tuple(dict.fromkeys(name.partition("/")[0] for name in check.figures))
+        users = judge(scorer(check, interactions), interactions, targets, protocols=protocols, lists=False).per_user
+        for name, reference in check.figures.items():
+            protocol, _, metric = name.partition("/")
+            ours = float(users[name].mean())
+            row = {"model": check.title, "protocol": protocol, "metric": metric, "ours": ours, "reference": reference}
+            rows.append(row | {"deviation": ours / reference - 1})
+            print(f"{check.title:30} {protocol:8} {metric:8} {ours:.4f}  {reference:.4f}  {ours / reference - 1:+.1%}")
+    report = {
+        "data_sha256": source["reviews_sha256"],
+        "command": "make validate-judge DATA=...",
+        "tolerance": TOLERANCE,
+    }
+    report |= {"users": interactions.n_users, "items": interactions.n_items, "targets": len(targets.items)}
+    write_json(OUTCOME, report | {"checks": rows})
+    wrong = [f"{row['model']} {row['metric']}" for row in rows if abs(row["deviation"]) > TOLERANCE]
+    if wrong:
+        raise HybridVAEError(f"{', '.join(wrong)} differ from the reference by more than {TOLERANCE:.0%}.")
+    return f"all {len(rows)} figures are within {TOLERANCE:.0%} of their references"
+
+
+def scorer(check: Check, interactions: Interactions) -> Callable[[IntArray], FloatArray]:
+    """The scores of the fitted model."""
+    if check.model == "puresvd":  # Cremonesi et al. 2010: the history's projection onto the leading item factors
+        start = np.ones(min(interactions.positives.shape))
+        factors = svds(interactions.positives, k=50, v0=start)[2].T.astype(np.float32)  # (I, 50)
+        projected = interactions.positives @ factors
+        return lambda users: projected[users] @ factors.T
+    return create(check.model, check.parameters, Context()).fit(interactions).scores
+
+
+if __name__ == "__main__":
+    try:
+        print(f"validate-judge: {main()}")
+    except HybridVAEError as error:
+        sys.exit(f"validate-judge: {error}")
