@@ -1,0 +1,64 @@
+"""One configuration for all data: of each model the one with the best mean validation rank over the tuned data sets.
+
+    python benchmarks/defaults.py            # prints it, and writes it into params.yaml
+
+Only configurations that every data set's budget reached are compared; ties go to the one tried first.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from ruamel.yaml import YAML
+from runs import ROOT
+
+from hybridvae.files import atomic_path, read_json
+
+TUNING = ROOT / "docs" / "benchmarks" / "tuning"
+
+
+def main() -> None:
+    """Print the defaults and write them into params.yaml."""
+    best = best_mean_rank([read_json(path)["models"] for path in sorted(TUNING.glob("*.json"))])
+    for model, parameters in best.items():
+        print(f"{model}: {json.dumps(parameters)}")
+    with_parameters(ROOT / "params.yaml", best)
+
+
+def best_mean_rank(tunings: list[Mapping[str, list[dict[str, Any]]]]) -> dict[str, dict[str, Any]]:
+    """Model -> grid values of the best configuration.
+
+    Args:
+        tunings: of each data set, the configurations tried: model -> [{"parameters", "ndcg@10", ...}].
+    """
+    best = {}
+    for model in tunings[0]:
+        figures = pd.DataFrame(
+            {
+                number: {json.dumps(entry["parameters"]): entry["ndcg@10"] for entry in tuning[model]}
+                for number, tuning in enumerate(tunings)
+            }
+        ).dropna()
+        order = [json.dumps(entry["parameters"]) for entry in tunings[0][model]]
+        ranks = figures.rank(ascending=False).mean(axis=1)
+        best[model] = json.loads(min(ranks.index, key=lambda name: (ranks[name], order.index(name))))
+    return best
+
+
+def with_parameters(path: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Change values of params.yaml, block by block; its comments and layout stay."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.representer.add_representer(type(None), lambda out, _: out.represent_scalar("tag:yaml.org,2002:null", "null"))
+    params = yaml.load(path.read_text(encoding="utf-8"))
+    for name, block in changes.items():
+        params[name].update(block)
+    with atomic_path(path) as partial, partial.open("w", encoding="utf-8") as file:
+        yaml.dump(params, file)
+
+
+if __name__ == "__main__":
+    main()
