@@ -1,0 +1,111 @@
+"""LightGCN and Mult-VAE against dense computations of their papers' formulas."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from test_models import a_bag, a_network, checkerboard, fitted, interactions_of
+
+from hybridvae.models import Context, create, lightgcn, multvae
+
+BOARD = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0]], dtype=np.float32)
+
+
+def dense_adjacency(board):
+    n_users, n_items = board.shape
+    graph = np.zeros((n_users + n_items, n_users + n_items))
+    graph[:n_users, n_users:], graph[n_users:, :n_users] = board, board.T
+    degrees = np.maximum(graph.sum(axis=1), 1)
+    return graph / np.sqrt(degrees[:, None] * degrees)
+
+
+def test_adjacency_by_hand():
+    found = lightgcn.adjacency(sparse.csr_matrix(BOARD)).toarray()
+    np.testing.assert_allclose(found, dense_adjacency(BOARD), rtol=1e-6)
+    assert found[0, 3] == pytest.approx(1 / np.sqrt(2))  # user 0 has two items, item 0 one user
+    assert found[0, 4] == pytest.approx(1 / 2)
+
+
+def test_propagation_and_its_gradient_are_those_of_the_dense_formula():
+    config = lightgcn.Config(embedding_dim=5, layers=3)
+    network = lightgcn.Network(sparse.csr_matrix(BOARD), config)
+    weights = torch.randn(7, 5)
+    (network() * weights).sum().backward()
+
+    ego = network.ego.detach().clone().requires_grad_()
+    adjacency = torch.from_numpy(dense_adjacency(BOARD).astype("f"))
+    mean = sum(torch.linalg.matrix_power(adjacency, power) @ ego for power in range(4)) / 4
+    (mean * weights).sum().backward()
+    torch.testing.assert_close(network(), mean)
+    torch.testing.assert_close(network.ego.grad, ego.grad)
+
+
+def test_the_loss_is_bpr_with_l2_of_the_ego_embeddings():
+    model = create("lightgcn", {"embedding_dim": 5, "regularization": 0.3}, Context(device="cpu"))
+    model.network = lightgcn.Network(sparse.csr_matrix(BOARD), model.config)
+    rows = torch.tensor([[0, 1], [3, 5], [5, 3]])  # users 0 and 1, items 0 and 2, 2 and 0
+    final, ego = model.network().detach().double(), model.network.ego.detach().double()
+    expected = 0.0
+    for user, liked, disliked in rows.T.tolist():
+        margin = final[user] @ final[liked] - final[user] @ final[disliked]
+        expected += -torch.log(torch.sigmoid(margin))
+        expected += 0.3 * sum(ego[node] @ ego[node] for node in (user, liked, disliked)) / 2
+    assert model._loss(rows).item() == pytest.approx(float(expected) / 2, rel=1e-5)
+
+
+def test_negatives_are_neither_positives_nor_cold():
+    interactions = replace(interactions_of(checkerboard()), cold=np.where(np.arange(20) == 1, 2, 0))
+    board = checkerboard()
+    board[:, 1] = 0  # nobody knows item 1
+    interactions = replace(interactions, positives=sparse.csr_matrix(board))
+    negatives = lightgcn.Negatives(interactions)
+    users = np.tile(np.arange(20), 200)
+    drawn = negatives.draw(users, np.random.default_rng(0))
+    assert (board[users, drawn] == 0).all() and 1 not in drawn
+    assert len(np.unique(drawn)) == 19
+
+
+def test_cold_items_stay_out_of_the_softmax():
+    network, bag = a_network(), a_bag()
+    query = torch.randn(2, 4)
+    cold = torch.tensor([0.0, 0, 0, -torch.inf, -torch.inf, 0])
+    dense = torch.tensor([[1, 0, 1, 0, 0, 1], [0, 1, 0, 0, 0, 0.0]])[:, [0, 1, 2, 5]]
+    warm_scores = (query @ network.item_vectors.T)[:, [0, 1, 2, 5]]
+    expected = -(dense * torch.log_softmax(warm_scores, dim=1)).sum(dim=1).mean()
+    torch.testing.assert_close(network.reconstruction_loss(query, bag, cold), expected)
+
+
+@pytest.mark.parametrize("name", ["multvae", "hybridvae"])
+def test_a_fit_learns_nothing_of_cold_items(name):
+    board = checkerboard()
+    board[:, 7] = 0
+    warm = interactions_of(board)
+    cold = replace(warm, cold=np.where(np.arange(20) == 7, 2, 0))
+    apart = [fitted(name, data, epochs=8).scores(np.array([1]))[0, 7] for data in (warm, cold)]
+    assert apart[0] < apart[1]  # as a mere alternative it is pushed down
+
+
+def test_multvae_is_the_dense_network_of_the_paper():
+    torch.manual_seed(0)
+    network = multvae.Network(multvae.Config(latent_dim=3, hidden_dim=5), n_items=6).eval()
+    dense = torch.tensor([[1, 0, 1, 0, 0, 1], [0, 1, 0, 0, 0, 0.0]])
+    unit = dense / dense.norm(dim=1, keepdim=True)
+    hidden = torch.tanh(unit @ network.embedding.weight + network.embedding_bias)
+    query, mu, _ = network(a_bag())
+    torch.testing.assert_close(mu, network.mu(hidden))
+    expected = torch.tanh(network.decoder(mu)) @ network.output.T + network.output_bias
+    torch.testing.assert_close(network.decode(query), expected)
+    with torch.no_grad():
+        network.output_bias.copy_(torch.randn(6))
+    likelihood = -(dense * torch.log_softmax(network.decode(query), dim=1)).sum(dim=1).mean()
+    torch.testing.assert_close(network.reconstruction_loss(query, a_bag()), likelihood)
+
+
+def test_input_dropout_hides_items_in_training_alone():
+    network = multvae.Network(multvae.Config(input_dropout=0.9), n_items=6)
+    means = [network.train().encode(a_bag())[0] for _ in range(5)]
+    assert any(not torch.equal(means[0], other) for other in means)
+    network.eval()
+    assert torch.equal(network.encode(a_bag())[0], network.encode(a_bag())[0])
