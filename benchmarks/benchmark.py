@@ -26,7 +26,7 @@ from hybridvae.config import parse_config
 from hybridvae.errors import HybridVAEError
 from hybridvae.evaluation import Judgement
 from hybridvae.files import read_json, write_json
-from hybridvae.interactions import read_interactions
+from hybridvae.interactions import read_interactions, read_targets
 from hybridvae.models import Context, create
 from hybridvae.seeds import random_generator
 from hybridvae.slices import slices
@@ -79,13 +79,14 @@ def benchmark(arguments: argparse.Namespace) -> None:
         for seed in (seeds if create(model, block, Context()).seeded else seeds[:1])
     ]
     results: dict[str, dict[int, Block]] = defaultdict(dict)
+    items = read_targets(workspaces.split / "test").items
 
     def collect(folder: Path, run: Run) -> Block:
         evaluated = folder / "data" / "evaluate" / dataset / run.model
         return {
             "judgement": Judgement(
                 pd.read_parquet(evaluated / "users.parquet").drop(columns="user_id"),
-                pd.read_parquet(evaluated / "targets.parquet"),
+                pd.read_parquet(evaluated / "targets.parquet").assign(item_index=items),
                 read_json(folder / "metrics" / "test" / f"{run.model}.json")["full"]["coverage@10"],
             ),
             "seconds": seconds_of("train", run, dataset, strategy),

@@ -22,7 +22,8 @@ def main() -> str:
     summary = summarise(judgement, config, seed=seed)
     summary["slices"] = slices(judgement.per_user, judgement.per_target, interactions, config, seed=seed)
     write_frame(data("evaluate", name) / "users.parquet", judgement.per_user)
-    write_frame(data("evaluate", name) / "targets.parquet", judgement.per_target)
+    # Who liked which item is the data set's to tell and stays in data/split, whose order these rows have.
+    write_frame(data("evaluate", name) / "targets.parquet", judgement.per_target.drop(columns="item_index"))
     write_json(metrics("test", f"{name}.json"), {"dataset": DATASET, "model": name, "split": "test", **summary})
     sampled, full = summary["sampled"]["ndcg@10"]["mean"], summary["full"]["ndcg@10"]["mean"]
     return f"{name} on {DATASET}: NDCG@10 {sampled:.4f} (among 99 negatives), {full:.4f} (full ranking)"

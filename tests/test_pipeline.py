@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, tiny_metadata, tiny_reviews, write_lines
@@ -244,6 +245,11 @@ def test_nothing_with_ratings_is_ever_pushed():
     for name in ("fetch", "clean", "split"):
         for out in stages[name]["outs"]:
             assert isinstance(out, dict) and next(iter(out.values())) == {"cache": False}, (name, out)
+
+
+def test_what_is_pushed_does_not_say_who_liked_what(done):
+    for path in (done.folder / "data/evaluate/tiny").rglob("*.parquet"):
+        assert not {"item_index", "item_id"} & set(pd.read_parquet(path).columns), path
 
 
 def test_kill_minus_nine_in_training_goes_on_and_ends_the_same(done, tmp_path):
