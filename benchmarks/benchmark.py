@@ -30,6 +30,7 @@ from hybridvae.interactions import read_interactions, read_targets
 from hybridvae.models import Context, create
 from hybridvae.seeds import random_generator
 from hybridvae.slices import slices
+from hybridvae.splitting import SplitConfig
 from hybridvae.summary import EvaluationConfig, summarise, user_weights
 
 RESULTS = ROOT / "docs" / "benchmarks"
@@ -55,6 +56,9 @@ def benchmark(arguments: argparse.Namespace) -> None:
     """Tune (on the temporal split), run the seeds, write the results."""
     dataset, strategy = arguments.dataset, arguments.split
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    if dataset not in params["sources"]:
+        raise HybridVAEError(f"sources.{dataset} is not declared in params.yaml: declare it, or take one that is.")
+    parse_config(SplitConfig, params["split"] | {"strategy": strategy}, where="split")
     tuned = RESULTS / f"{dataset}.json"
     if strategy != "temporal" and not tuned.exists():
         raise HybridVAEError(f"{tuned} does not exist: run the benchmark of the temporal split first.")

@@ -1,5 +1,6 @@
 """The benchmark command: what it tries, how it averages, and how its results are shown."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -103,9 +104,10 @@ def test_the_page_of_a_benchmark():
 
 
 def test_the_overview_puts_the_best_first_and_in_bold():
-    lines = overview([a_report(), a_report("other"), a_report("shop", "cold_items")]).splitlines()
-    assert lines[0].count("full") == 2  # the cold items are not among them
+    lines = overview([a_report(), a_report("shop", "global_temporal")]).splitlines()
+    assert "[shop-global_temporal](docs/benchmarks/shop-global_temporal.md), full" in lines[0]
     assert lines[2] == "| HybridVAE | **0.2000** | **0.4000** | **0.2000** | **0.4000** |"
+    assert lines[3] == "| Item-KNN | 0.1000 | 0.2000 | 0.1000 | 0.2000 |"
 
 
 def test_a_readme_without_the_section_says_what_to_add():
@@ -134,3 +136,21 @@ def test_writing_parameters_changes_their_lines_alone(tmp_path):
     with_parameters(tmp_path / "params.yaml", {"ials": {"alpha": 7.5}})
     changed = set((tmp_path / "params.yaml").read_text().splitlines()) ^ set(before.splitlines())
     assert len(changed) == 2 and any("alpha: 7.5 " in line and "weighs 1 + alpha" in line for line in changed)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["validate_judge.py", "nowhere"], "nowhere does not exist: give the folder"),
+        (["validate_judge.py", "params.yaml"], "wrong sha256"),
+        (["validate_judge.py"], "make validate-judge DATA="),
+        (["benchmark.py", "nowhere"], "sources.nowhere is not declared in params.yaml"),
+        (["benchmark.py", "ml-100k", "--split", "sideways"], "use one of temporal, leave_one_out"),
+    ],
+)
+def test_a_mistake_ends_in_one_sentence(command, words):
+    script, *rest = command
+    said = subprocess.run(
+        [sys.executable, f"benchmarks/{script}", *rest], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 1 and words in said.stderr and len(said.stderr.splitlines()) == 1

@@ -23,6 +23,7 @@ TITLES = {
 }
 Report = dict[str, Any]
 
+_PROTOCOLS = {"cold": "among cold items", "full": "full", "sampled": "among 99"}
 _HOW = (
     "Then each was fitted on training + validation part, and judged on the test part. Figures are means over seeds, "
     "intervals are over users; p is of HybridVAE against the model, by a paired permutation test on per-user means "
@@ -50,8 +51,9 @@ def documents(root: Path) -> dict[Path, str]:
         texts[root / "docs" / "benchmarks" / f"{_name(report)}.md"] = benchmark_page(report)
     readme = (root / "README.md").read_text(encoding="utf-8")
     readme = with_section(readme, "results", markdown_table(*compared(root / "metrics")))
-    if benchmarks:
-        readme = with_section(readme, "benchmarks", overview(benchmarks))
+    for section, temporal in (("benchmarks", True), ("splits", False)):
+        if chosen := [report for report in benchmarks if (report["split"] == "temporal") == temporal]:
+            readme = with_section(readme, section, overview(chosen))
     for report in reports:
         if "checks" in report:
             readme = with_section(readme, "judge", judge_table(report))
@@ -84,20 +86,19 @@ def with_section(text: str, name: str, content: str) -> str:
 
 
 def overview(reports: list[Report]) -> str:
-    """NDCG@10 of every model on every benchmark of the temporal split, full ranking first; the best in bold."""
-    chosen = [report for report in reports if report["split"] == "temporal"]
+    """NDCG@10 of every model in every report by every protocol, the best in bold and the best mean rank first."""
     columns = {
-        (report["dataset"], protocol): {
-            model: of_model[protocol]["ndcg@10"]["mean"] for model, of_model in report["models"].items()
+        (_name(report), protocol): {
+            model: of_model[protocol]["ndcg@10"]["mean"]
+            for model, of_model in report["models"].items()
+            if protocol in of_model
         }
-        for report in chosen
-        for protocol in ("full", "sampled")
+        for report in reports
+        for protocol in ("cold", "full", "sampled")
     }
+    columns = {key: column for key, column in columns.items() if column}
     ranks = pd.DataFrame(columns).rank(ascending=False).mean(axis=1)
-    head = ["NDCG@10"] + [
-        f"[{dataset}](docs/benchmarks/{dataset}.md), {'full' if protocol == 'full' else 'among 99'}"
-        for dataset, protocol in columns
-    ]
+    head = ["NDCG@10"] + [f"[{name}](docs/benchmarks/{name}.md), {_PROTOCOLS[protocol]}" for name, protocol in columns]
     rows = []
     for model in ranks.sort_values(kind="stable").index.astype(str):
         cells = [
