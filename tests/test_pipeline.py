@@ -247,6 +247,20 @@ def test_nothing_with_ratings_is_ever_pushed():
             assert isinstance(out, dict) and next(iter(out.values())) == {"cache": False}, (name, out)
 
 
+def test_a_new_model_is_one_file_one_block_and_one_word(done, tmp_path):
+    project = clone(done, tmp_path / "clone", Path(done.environment["HYBRIDVAE_CACHE"]))
+    project.run("dvc", "cache", "dir", "--local", str(done.folder / ".dvc/cache"))
+    model = (project.folder / "src/hybridvae/models/popularity.py").read_text()
+    model = model.replace("positives.sum(axis=0)", "positives.mean(axis=0)").replace("has no parameters", "takes one")
+    model = model.replace('takes one."""', 'takes one."""\n\n    power: float = 1.0')
+    (project.folder / "src/hybridvae/models/share.py").write_text(model)
+    project.set(share={"power": 2.0}, models=[*MODELS, "share"])
+    ran = project.ran("dvc", "repro")
+    assert [stage for stage in ran if "@" in stage] == ["validate@share", "train@share", "evaluate@share"]
+    assert project.json("metrics/test/share.json")["full"] == project.json("metrics/test/popularity.json")["full"]
+    assert "share" in project.json("metrics/summary.json")
+
+
 def test_what_is_pushed_does_not_say_who_liked_what(done):
     for path in (done.folder / "data/evaluate/tiny").rglob("*.parquet"):
         assert not {"item_index", "item_id"} & set(pd.read_parquet(path).columns), path
