@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from defaults import overrides
 from runs import ROOT, Block, Run, Workspaces, seconds_of
 
 from hybridvae.comparison import compare
@@ -191,7 +192,7 @@ def summaries(
             "p_holm": test["full"]["p_holm"] if test else None,
             "tests": test,
             "configs_tried": counts[model],
-            "overrides": {key: value for key, value in blocks[model].items() if value != params[model].get(key)},
+            "overrides": overrides(blocks[model], params[model]),
             "parameters": blocks[model],
             "train_seconds": float(np.mean(seconds)) if seconds else None,
         }

@@ -14,17 +14,23 @@ import pandas as pd
 from ruamel.yaml import YAML
 from runs import ROOT
 
-from hybridvae.files import atomic_path, read_json
+from hybridvae.files import atomic_path, read_json, write_json
 
 TUNING = ROOT / "docs" / "benchmarks" / "tuning"
 
 
 def main() -> None:
-    """Print the defaults and write them into params.yaml."""
+    """Print the defaults, write them into params.yaml, and restate what the benchmarks chose beside them."""
     best = best_mean_rank([read_json(path)["models"] for path in sorted(TUNING.glob("*.json"))])
     for model, parameters in best.items():
         print(f"{model}: {json.dumps(parameters)}")
     with_parameters(ROOT / "params.yaml", best)
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    for path in sorted(TUNING.parent.glob("*.json")):
+        report = read_json(path)
+        for model, of_model in report.get("models", {}).items():
+            of_model["overrides"] = overrides(of_model["parameters"], params[model])
+        write_json(path, report)
 
 
 def best_mean_rank(tunings: list[Mapping[str, list[dict[str, Any]]]]) -> dict[str, dict[str, Any]]:
@@ -45,6 +51,11 @@ def best_mean_rank(tunings: list[Mapping[str, list[dict[str, Any]]]]) -> dict[st
         ranks = figures.rank(ascending=False).mean(axis=1)
         best[model] = json.loads(min(ranks.index, key=lambda name: (ranks[name], order.index(name))))
     return best
+
+
+def overrides(parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that are not the defaults."""
+    return {key: value for key, value in parameters.items() if value != defaults.get(key)}
 
 
 def with_parameters(path: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
