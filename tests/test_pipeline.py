@@ -109,6 +109,7 @@ def new_project(folder, cache, tiny_data):
         sources={"tiny": source},
         split__candidates=10,
         hybridvae__epochs=4,
+        hybridvae__validate_every=2,
         hybridvae__hidden_dims=[16],
         hybridvae__latent_dim=8,
         evaluation__bootstrap_resamples=50,
@@ -157,11 +158,13 @@ def test_metrics_have_their_form_and_add_up(done):
     assert set(done.json("metrics/summary.json")) == {"dataset", *MODELS}
 
 
-def test_curves_hold_every_epoch(done):
+def test_curves_hold_every_epoch_and_every_validation(done):
     curves = done.folder / "data/validate/tiny/hybridvae/curves/plots/metrics"
+    every, validated = ["1", "2", "3", "4"], ["2", "4"]  # of 4 epochs, validated every 2
     for name in ("loss", "reconstruction", "kl", "beta", "ndcg@10"):
-        lines = (curves / f"{name}.tsv").read_text().splitlines()
-        assert lines[0].split("\t") == ["step", name] and len(lines) == 5
+        header, *rows = [line.split("\t") for line in (curves / f"{name}.tsv").read_text().splitlines()]
+        assert header == ["step", name]
+        assert [step for step, _ in rows] == (validated if name == "ndcg@10" else every)
 
 
 def test_figures_are_drawn(done):

@@ -51,8 +51,12 @@ def frame(sampled, full, targets):
     return pd.DataFrame({"targets": targets, "sampled/ndcg@10": sampled, "full/ndcg@10": full, **popular, **rest})
 
 
+def judgement(per_user, coverage):
+    return Judgement(per_user, per_target=pd.DataFrame(), coverage=coverage)
+
+
 def test_sampled_figures_are_means_over_targets_and_full_ones_over_users():
-    outcome = summarise(Judgement(frame([1.0, 0.0], [1.0, 0.0], [3, 1]), 0.5), EvaluationConfig(), seed=1)
+    outcome = summarise(judgement(frame([1.0, 0.0], [1.0, 0.0], [3, 1]), 0.5), EvaluationConfig(), seed=1)
     assert outcome["users"] == 2 and outcome["targets"] == 4
     assert outcome["sampled"]["ndcg@10"]["mean"] == 0.75 and outcome["full"]["ndcg@10"]["mean"] == 0.5
     assert outcome["full"]["coverage@10"] == 0.5
@@ -71,6 +75,6 @@ def test_compare_finds_the_better_model_and_corrects():
     assert tests["full"]["bad"]["p_holm"] == pytest.approx(2 / 2001) and tests["full"]["same"]["p_holm"] == 1.0
     assert tests["sampled"]["same"]["p_holm"] > 0.05
 
-    metrics = {name: summarise(Judgement(one, 1.0), EvaluationConfig(), seed=1) for name, one in frames.items()}
+    metrics = {name: summarise(judgement(one, 1.0), EvaluationConfig(), seed=1) for name, one in frames.items()}
     assert list(metrics_table(metrics).index)[-1] == "bad"
     assert "| bad | " in markdown_table(metrics, tests)

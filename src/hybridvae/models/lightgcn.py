@@ -205,9 +205,10 @@ class Model:
 
     def _loss(self, rows: Tensor) -> Tensor:
         """BPR of a batch: rows (3, B) are the nodes of users, positives and negatives."""
-        user, positive, negative = self.network()[rows]  # each (B, D)
+        # F.embedding, because the gradient of indexing adds in the order in which threads happen to arrive.
+        user, positive, negative = F.embedding(rows, self.network())  # each (B, D)
         ranking = F.softplus((user * (negative - positive)).sum(dim=1)).mean()  # -log sigmoid(s_positive - s_negative)
-        penalty = self.network.ego[rows].square().sum() / (2 * rows.shape[1])
+        penalty = F.embedding(rows, self.network.ego).square().sum() / (2 * rows.shape[1])
         return ranking + self.config.regularization * penalty
 
     @torch.inference_mode()
