@@ -132,6 +132,10 @@ def test_unknown_keys_are_refused(name):
         ({"latent_dim": 6.5}, "latent_dim is 6.5: it must be a whole number"),
         ({"learning_rate": "1e-3"}, "must be a number"),
         ({"hidden_dims": 512}, "must be a list"),
+        ({"input_dropout": -0.1}, "input_dropout must lie"),
+        ({"linear_dim": -1}, "linear_dim must not be negative"),
+        ({"residual_rate": 0.0}, "residual_rate must be positive"),
+        ({"decoder": "thawed"}, "use one of frozen, residual"),
         ({"projection": "cubic"}, "use one of linear, two_layer"),
     ],
 )
@@ -228,6 +232,87 @@ def test_layers_are_those_of_the_specification():
     assert isinstance(network.projection, torch.nn.Linear) and not network.log_scale.requires_grad
     two = a_network(Config(projection="two_layer", learned_scale=True))
     assert len(two.projection) == 3 and two.log_scale.requires_grad
+
+
+EVERY_PART = {
+    "input_dropout": 0.3,
+    "normalised_input": True,
+    "text_in_encoder": True,
+    "decoder": "residual",
+    "item_bias": True,
+    "linear_dim": 2,
+}
+
+
+def every_part():
+    return a_network(Config(latent_dim=3, hidden_dims=(5,), **EVERY_PART))
+
+
+def test_with_every_part_the_loss_is_still_the_dense_multinomial_likelihood():
+    network, bag = every_part().eval(), a_bag()
+    torch.nn.init.normal_(network.residual)
+    torch.nn.init.normal_(network.output_bias)
+    query, _, _ = network(bag)
+    vectors = network.item_vectors + 0.05 * network.residual
+    scores = query[:, :4] @ vectors.T + query[:, 4:] @ network.linear_out.T + network.output_bias
+    torch.testing.assert_close(network.decode(query), scores)
+    dense = torch.tensor([[1, 0, 1, 0, 0, 1], [0, 1, 0, 0, 0, 0.0]])
+    expected = -(dense * torch.log_softmax(scores, dim=1)).sum(dim=1).mean()
+    torch.testing.assert_close(network.reconstruction_loss(query, bag), expected)
+
+
+def test_the_linear_path_is_the_unit_history_times_two_matrices():
+    network, bag = every_part().eval(), a_bag()
+    linear = network(bag)[0][:, 4:]
+    rows = network.linear_in.weight
+    torch.testing.assert_close(linear, torch.stack([rows[[0, 2, 5]].sum(dim=0) / 3**0.5, rows[1]]))
+
+
+def test_the_encoder_reads_the_mean_text_and_the_unit_history():
+    network, bag = every_part().eval(), a_bag()
+    network.hidden = torch.nn.Identity()
+    weight, text, vectors = network.embedding.weight, network.text.weight, network.item_vectors
+    entered = weight[[0, 2, 5]].sum(dim=0) / 3**0.5 + network.embedding_bias + text @ vectors[[0, 2, 5]].mean(dim=0)
+    torch.testing.assert_close(network.encode(bag)[0][0], network.mu(entered))
+
+
+def test_the_decoder_starts_at_the_text_and_learns_what_is_beside_it():
+    interactions = interactions_of(checkerboard())
+    torch.testing.assert_close(every_part().output_vectors[:, :4], every_part().item_vectors)
+    network = fitted("hybridvae", interactions, decoder="residual", epochs=2).network
+    assert np.array_equal(network.item_vectors.numpy(), interactions.item_vectors)
+    moved = (network.output_vectors - network.item_vectors).abs().max().item()
+    assert 0 < moved <= 0.05 * 2 * 0.003 * 1.001, "Adam moves R by the learning rate a step at most, at first"
+
+
+def test_input_dropout_hides_items_in_training_alone():
+    network = a_network(Config(latent_dim=3, hidden_dims=(5,), input_dropout=0.5))
+    bag = Bag.of(sparse.csr_matrix(np.ones((1, 6), dtype=np.float32)), torch.device("cpu"))
+    seen = torch.stack([network._weights(bag) for _ in range(300)])
+    assert set(seen.unique().tolist()) == {0.0, 2.0} and seen.mean().item() == pytest.approx(1, abs=0.1)
+    assert network.eval()._weights(bag).tolist() == [1.0] * 6
+
+
+def test_half_precision_is_close_and_used_in_training_alone():
+    network = a_network(Config(latent_dim=3, hidden_dims=(5,), precision="bfloat16"))
+    query = torch.randn(2, 4)
+    whole = query @ network.item_vectors.T
+    half = network.decode(query)
+    assert half.dtype == torch.float32 and not torch.equal(half, whole)
+    torch.testing.assert_close(half, whole, rtol=0.02, atol=0.02)
+    assert torch.equal(network.eval().decode(query), whole)
+
+
+def test_every_part_learns_and_is_saved(tmp_path):
+    interactions = interactions_of(checkerboard())
+    model = fitted("hybridvae", interactions, **EVERY_PART)
+    scores = model.scores(np.arange(20))
+    model.save(tmp_path)
+    assert np.array_equal(
+        load("hybridvae", tmp_path, interactions, Context(device="cpu")).scores(np.arange(20)), scores
+    )
+    scores[checkerboard() > 0] = -np.inf
+    assert (scores.argmax(axis=1) == np.arange(20)).all()
 
 
 def test_beta_grows_linearly_and_stays():

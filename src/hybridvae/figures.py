@@ -7,6 +7,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
 
 from hybridvae.files import atomic_path
 
@@ -82,6 +83,7 @@ def comparison(values: pd.DataFrame, *, title: str) -> Figure:
                 panel.annotate(f"{mean:.3f}", (high, place), (6, 0), textcoords="offset points", va="center")
             panel.set(title=titles[protocol], xlabel="NDCG@10 (bar: mean, whisker: 95 % interval)")
             panel.set_xlim(0, 1.18 * rows["high"].max())
+            panel.xaxis.set_major_locator(MaxNLocator(5))
             panel.grid(visible=False, axis="y")
         figure.suptitle(title)
     return figure
