@@ -303,6 +303,14 @@ def test_half_precision_is_close_and_used_in_training_alone():
     assert torch.equal(network.eval().decode(query), whole)
 
 
+def test_automatic_precision_asks_the_processor(monkeypatch):
+    for capabilities, half in (({"avx2": True, "avx512_bf16": False}, False), ({"avx512_bf16": True}, True)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found)
+        network = a_network(Config(latent_dim=3, hidden_dims=(5,), precision="auto"))
+        query = torch.randn(2, 4)
+        assert torch.equal(network.decode(query), query @ network.item_vectors.T) != half
+
+
 def test_every_part_learns_and_is_saved(tmp_path):
     interactions = interactions_of(checkerboard())
     model = fitted("hybridvae", interactions, **EVERY_PART)

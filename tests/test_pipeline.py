@@ -189,12 +189,13 @@ def test_a_parameter_of_a_model_retrains_that_model_alone(done, tmp_path):
     project = clone(done, tmp_path / "clone", tmp_path / "cache")
     project.run("dvc", "cache", "dir", "--local", str(done.folder / ".dvc/cache"))
     project.run("dvc", "checkout")  # ratings are never cached: fetch, clean and split rebuild them
-    ran = project.ran("dvc", "exp", "run", "--set-param", "hybridvae.beta=0.1")
+    ran = project.ran("dvc", "exp", "run", "--set-param", "hybridvae.beta=0.3")
     expected = ["validate@hybridvae", "train@hybridvae", "evaluate@hybridvae", "compare", "visualize"]
-    assert ran == ["fetch", "clean", "split", *expected]
+    assert ran[:6] == ["fetch", "clean", "split", *expected[:3]]
+    assert sorted(ran[6:]) == expected[3:], "the last two wait for the model, not for each other"
     assert "main" in project.run("dvc", "exp", "show", "--only-changed", "--md")
-    back = project.ran("dvc", "exp", "run", "--set-param", "hybridvae.beta=1.0")
-    assert back == ["compare", "visualize"], "what was computed before comes from the run cache"
+    back = project.ran("dvc", "exp", "run", "--set-param", "hybridvae.beta=0.1")
+    assert sorted(back) == ["compare", "visualize"], "what was computed before comes from the run cache"
 
 
 def clone(project, folder, cache):

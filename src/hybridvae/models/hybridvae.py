@@ -33,7 +33,7 @@ class Config(VAEConfig):
     residual_rate: float = 0.05  # 1 lets R drown the text within an epoch
     item_bias: bool = False
     linear_dim: int = 0  # width of the linear path beside the autoencoder; 0 for none
-    precision: Literal["float32", "bfloat16"] = "float32"  # of the product with all items in training
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"  # of the product with all items in training
     beta: float = 1.0
     learning_rate: float = 0.003
 
@@ -123,7 +123,7 @@ class Network(VAENetwork):
 
     def decode(self, query: Tensor) -> Tensor:
         """(B, D + K) -> scores (B, I); in training the product may be of half precision, its sums never are."""
-        half = self.training and self.config.precision == "bfloat16"
+        half = self.training and _is_half(self.config.precision, query.device)
         with torch.autocast(query.device.type, torch.bfloat16, enabled=half):
             scores = query @ self.output_vectors.T
         return scores.float() if self.output_bias is None else scores.float() + self.output_bias
@@ -148,6 +148,17 @@ class Network(VAENetwork):
             summed = summed + self.text(mean)
         hidden = self.hidden(summed)
         return self.mu(hidden), self.log_variance(hidden)
+
+
+def _is_half(precision: str, device: torch.device) -> bool:
+    """Whether to multiply in bfloat16; `auto`: where the processor has instructions for it, else it is slower."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and any(
+        has for name, has in torch.cpu.get_capabilities().items() if name.endswith("_bf16")
+    )
 
 
 def _per_item(bag: Bag, of_users: Tensor) -> Tensor:
