@@ -5,7 +5,7 @@ VENV := .venv
 # DVC and its queue call `python` and `dvc` by name, so the environment's programs come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help reproduce test preprocess train-best baseline evaluate visualize benchmark validate-judge docs lock
+.PHONY: help reproduce test preprocess train-best baseline evaluate visualize benchmark ablation validate-judge docs lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -38,6 +38,9 @@ visualize: $(VENV)/ready ## draw the figures
 
 benchmark: $(VENV)/ready ## every model tuned, several seeds: DATASET=beauty SEEDS=5 [SPLIT=cold_items]
 	python benchmarks/benchmark.py $(DATASET) --seeds $(or $(SEEDS),5) --split $(or $(SPLIT),temporal)
+
+ablation: $(VENV)/ready ## HybridVAE with one thing changed at a time, on validation: DATASET=musical_instruments SEEDS=5
+	python benchmarks/ablation.py $(DATASET) --seeds $(or $(SEEDS),5)
 
 validate-judge: $(VENV)/ready ## the judge against published figures: DATA=folder with beauty_2014_5core.jsonl.gz
 	python benchmarks/validate_judge.py $(DATA)

@@ -32,11 +32,12 @@ class Run:
     model: str
     parameters: str  # the model's whole block as JSON, which is hashable
     seed: int
+    others: str = "{}"  # other blocks of params.yaml, whole, as JSON
 
     @classmethod
-    def of(cls, model: str, block: Block, seed: int) -> Self:
-        """A run of a block of parameters."""
-        return cls(model, json.dumps(block, sort_keys=True), seed)
+    def of(cls, model: str, block: Block, seed: int, others: Block | None = None) -> Self:
+        """A run of a block of parameters, with other blocks than those committed where `others` has them."""
+        return cls(model, json.dumps(block, sort_keys=True), seed, json.dumps(others or {}, sort_keys=True))
 
     @property
     def block(self) -> Block:
@@ -64,13 +65,16 @@ class Workspace:
         self._do("dvc", "repro", "embed")
 
     def run(self, run: Run, stages: Iterable[str]) -> None:
-        """Run the stages of a model; what is in the run cache comes from there.
+        """Run stages, those that are there once for each model for the run's model.
+
+        What is in the run cache comes from there.
 
         Raises:
             HybridVAEError: a stage failed; the message ends with what it said.
         """
-        self._write_params({run.model: run.block, "seed": run.seed})
-        self._do("dvc", "repro", "--single-item", *(f"{stage}@{run.model}" for stage in stages))
+        self._write_params(json.loads(run.others) | {run.model: run.block, "seed": run.seed})
+        targets = (stage if stage == "embed" else f"{stage}@{run.model}" for stage in stages)
+        self._do("dvc", "repro", "--single-item", *targets)
 
     def _write_params(self, changes: dict[str, Any]) -> None:
         write_text(self.folder / "params.yaml", yaml.safe_dump(self._params | changes, sort_keys=False))
@@ -97,7 +101,7 @@ class Workspaces:
         for number in range(jobs):
             workspace = Workspace(number, dataset, strategy, self.threads)
             self._free.put(workspace)
-        self.split = workspace.folder / "data" / "split" / dataset
+        self.clean, self.split = (workspace.folder / "data" / stage / dataset for stage in ("clean", "split"))
 
     def each(
         self,

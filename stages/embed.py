@@ -2,7 +2,7 @@
 
 from stage import DATASET, PARAMS, block, cache, data, metrics, run
 
-from hybridvae.embedding import EmbedConfig, embed_texts
+from hybridvae.embedding import EmbedConfig, embed_texts, without_meaning
 from hybridvae.files import write_json
 from hybridvae.interactions import write_vectors
 from hybridvae.itemtext import TextConfig, gather_item_texts
@@ -13,6 +13,7 @@ def main() -> str:
     config = block("embed", EmbedConfig)
     texts = gather_item_texts(data("clean"), data("split", "fit"), block("text", TextConfig))
     vectors = embed_texts(texts, config, cache=cache(), device=str(choose_device(PARAMS["device"])))
+    vectors = without_meaning(vectors, config, seed=PARAMS["split"]["seed"])
     write_vectors(data("embed") / "items.safetensors", vectors)
     without = sum(not text for text in texts)
     report = {"dataset": DATASET, "model": config.model, "items": len(texts), "items_without_text": without}

@@ -11,12 +11,17 @@ from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+import ablation
 from benchmark import average, configurations, ndcg_of
 from defaults import best_mean_rank, overrides, with_parameters
 
-from hybridvae.docs import benchmark_page, overview, with_section
+from hybridvae.config import parse_config
+from hybridvae.docs import ablation_overview, ablation_page, benchmark_page, overview, with_section
+from hybridvae.embedding import EmbedConfig
 from hybridvae.errors import HybridVAEError
 from hybridvae.evaluation import Judgement
+from hybridvae.itemtext import TextConfig
+from hybridvae.models import Context, create
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 
@@ -109,6 +114,49 @@ def test_the_overview_puts_the_best_first_and_in_bold():
     assert lines[3] == "| Item-KNN | 0.1000 | 0.2000 | 0.1000 | 0.2000 |"
 
 
+def an_ablation():
+    def variant(full, changes=None, inapplicable=None):
+        per_seed = [{"seed": seed, "full": value, "sampled": 2 * value} for seed, value in enumerate(full, 1)]
+        return {"changes": changes or {}, "inapplicable": inapplicable, "per_seed": per_seed}
+
+    variants = {
+        "the default": variant([0.1, 0.3]),
+        "without bias": variant([0.2, 0.1], {"hybridvae": {"item_bias": False}}),
+        "titles alone": variant([], {"text": {"fields": ["title"]}}, "no item has such text"),
+    }
+    about = {"dataset": "shop", "command": "make ablation DATASET=shop SEEDS=2", "commit": "abcdef0123456789"}
+    return about | {"seeds": [1, 2], "variants": variants}
+
+
+def test_the_page_of_an_ablation():
+    page = ablation_page(an_ablation())
+    assert "| the default | 0.2000 ± 0.1414 |  | 0.4000 ± 0.2828 |  |  |" in page
+    assert "| without bias | 0.1500 ± 0.0707 | -25.0% | 0.3000 ± 0.1414 | -25.0% | 1 of 2 |" in page
+    assert "| titles alone | - (no item has such text) |" in page
+    assert "- without bias: `hybridvae.item_bias` False" in page
+
+
+def test_the_overview_of_ablations():
+    lines = ablation_overview([an_ablation()]).splitlines()
+    assert lines[2:] == [
+        "| the default | 0.2000 | 0.4000 |",
+        "| without bias | -25.0% | -25.0% |",
+        "| titles alone | - | - |",
+    ]
+
+
+def test_every_variant_of_the_ablation_is_a_configuration_that_differs_in_one_thing():
+    usual = ablation.changed(PARAMS, {})
+    for name, changes in PARAMS["ablation"].items():
+        blocks = ablation.changed(PARAMS, changes)
+        create("hybridvae", blocks["hybridvae"], Context())
+        parse_config(TextConfig, blocks["text"], where=name)
+        parse_config(EmbedConfig, blocks["embed"], where=name)
+        assert (blocks == usual) == (name == "the default"), name
+    with pytest.raises(HybridVAEError, match="ablation changes split: it can change"):
+        ablation.changed(PARAMS, {"split": {"seed": 2}})
+
+
 def test_a_readme_without_the_section_says_what_to_add():
     with pytest.raises(HybridVAEError, match="no place for results"):
         with_section("nothing", "results", "table")
@@ -142,6 +190,7 @@ def test_writing_parameters_changes_their_lines_alone(tmp_path):
         (["validate_judge.py", "params.yaml"], "wrong sha256"),
         (["validate_judge.py"], "make validate-judge DATA="),
         (["benchmark.py", "nowhere"], "sources.nowhere is not declared in params.yaml"),
+        (["ablation.py", "nowhere"], "sources.nowhere is not declared in params.yaml"),
         (["benchmark.py", "ml-100k", "--split", "sideways"], "use one of temporal, leave_one_out"),
     ],
 )

@@ -34,7 +34,7 @@ def test_params_hold_every_knob_and_no_other():
         assert set(PARAMS[name]) == set(vars(parsed)), name
         if name not in PARAMS["models"]:  # of models the library has the published values, and params.yaml tuned ones
             assert parsed == config(), f"{name}: params.yaml and the library's defaults differ"
-    assert set(PARAMS) == {"dataset", "seed", "device", "models", "sources", "grid", *blocks}
+    assert set(PARAMS) == {"dataset", "seed", "device", "models", "sources", "grid", "ablation", *blocks}
 
 
 def test_every_dependency_of_the_dag_is_in_the_repository():

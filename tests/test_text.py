@@ -6,7 +6,7 @@ import pytest
 from conftest import DAY, NOW, review, write_lines
 
 from hybridvae.cleaning import CleanConfig, clean
-from hybridvae.embedding import EmbedConfig, embed_texts
+from hybridvae.embedding import EmbedConfig, embed_texts, without_meaning
 from hybridvae.errors import HybridVAEError
 from hybridvae.itemtext import TextConfig, compose, gather_item_texts
 from hybridvae.splitting import SplitConfig, split
@@ -118,6 +118,21 @@ def test_an_item_without_text_gets_the_neutral_unit_vector(tmp_path):
 def test_no_text_at_all_is_an_error(tmp_path):
     with pytest.raises(HybridVAEError, match="no item has any text"):
         embed_texts(["", ""], EmbedConfig(), cache=tmp_path, encoder=Counting())
+
+
+def test_controls_take_the_meaning_and_leave_unit_vectors():
+    vectors = np.eye(50, 8, dtype=np.float32) + 0.1
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert without_meaning(vectors, EmbedConfig(), seed=1) is vectors
+    shuffled = without_meaning(vectors, EmbedConfig(control="shuffled"), seed=1)
+    assert not np.array_equal(shuffled, vectors)
+    assert sorted(map(tuple, shuffled)) == sorted(map(tuple, vectors))  # the same rows elsewhere
+    drawn = without_meaning(vectors, EmbedConfig(control="random"), seed=1)
+    np.testing.assert_allclose(np.linalg.norm(drawn, axis=1), 1, rtol=1e-6)
+    assert drawn.shape == vectors.shape and drawn.dtype == np.float32
+    for control, once in (("shuffled", shuffled), ("random", drawn)):
+        assert np.array_equal(without_meaning(vectors, EmbedConfig(control=control), seed=1), once)
+        assert not np.array_equal(without_meaning(vectors, EmbedConfig(control=control), seed=2), once)
 
 
 def test_the_packaged_model_knows_meaning_offline(tmp_path):

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from hybridvae.comparison import markdown_table
@@ -54,6 +55,11 @@ def documents(root: Path) -> dict[Path, str]:
     for section, temporal in (("benchmarks", True), ("splits", False)):
         if chosen := [report for report in benchmarks if (report["split"] == "temporal") == temporal]:
             readme = with_section(readme, section, overview(chosen))
+    if ablations := [report for report in reports if "variants" in report]:
+        for report in ablations:
+            page = root / "docs" / "benchmarks" / f"{report['dataset']}-ablation.md"
+            texts[page] = ablation_page(report)
+        readme = with_section(readme, "ablation", ablation_overview(ablations))
     for report in reports:
         if "checks" in report:
             readme = with_section(readme, "judge", judge_table(report))
@@ -152,6 +158,80 @@ def benchmark_page(report: Report) -> str:
         ).rstrip("\n")
         + "\n"
     )
+
+
+def ablation_page(report: Report) -> str:
+    """The page of one data set's ablation: every variant by both protocols, beside the default."""
+    head = ["HybridVAE", "full", "change", "sampled", "change", "seeds better than the default's"]
+    usual, *_ = report["variants"].values()
+    rows = []
+    for name, variant in report["variants"].items():
+        if variant["inapplicable"]:
+            rows.append([name, f"- ({variant['inapplicable']})", "", "", "", ""])
+            continue
+        cells = [name]
+        for protocol in ("full", "sampled"):
+            values = _of_seeds(variant, protocol)
+            spread = f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else ""
+            cells += [f"{values.mean():.4f}{spread}", "" if variant is usual else _change(variant, usual, protocol)]
+        better = int((_of_seeds(variant, "full") > _of_seeds(usual, "full")).sum())
+        rows.append([*cells, "" if variant is usual else f"{better} of {len(variant['per_seed'])}"])
+    changes = [
+        f"- {name}: "
+        + ", ".join(f"`{block}.{key}` {value}" for block, of in variant["changes"].items() for key, value in of.items())
+        for name, variant in report["variants"].items()
+        if variant["changes"]
+    ]
+    return "\n".join(
+        [
+            f"# {report['dataset']}, ablation of HybridVAE",
+            "",
+            "The default of `params.yaml` with one thing changed at a time. NDCG@10 on the **validation** part of the "
+            f"temporal split, mean and standard deviation over seeds {', '.join(map(str, report['seeds']))}; the last "
+            "column counts seeds by the full ranking. No variant was tuned by itself.",
+            "",
+            f"Written by `make docs` from `{report['dataset']}-ablation.json`, which `{report['command']}` made at "
+            f"commit `{report['commit'][:12]}`.",
+            "",
+            _table(head, rows),
+            "What each changes:",
+            "",
+            *changes,
+            "",
+        ]
+    )
+
+
+def ablation_overview(reports: list[Report]) -> str:
+    """Every variant's change of NDCG@10 against the default, in every report."""
+    head = ["HybridVAE, NDCG@10 on validation"] + [
+        f"[{report['dataset']}](docs/benchmarks/{report['dataset']}-ablation.md), {_PROTOCOLS[protocol]}"
+        for report in reports
+        for protocol in ("full", "sampled")
+    ]
+    rows = []
+    for name in reports[0]["variants"]:
+        cells = [name]
+        for report in reports:
+            usual, *_ = report["variants"].values()
+            variant = report["variants"].get(name, {"inapplicable": "not run"})
+            for protocol in ("full", "sampled"):
+                if variant["inapplicable"]:
+                    cells.append("-")
+                elif variant is usual:
+                    cells.append(f"{_of_seeds(usual, protocol).mean():.4f}")
+                else:
+                    cells.append(_change(variant, usual, protocol))
+        rows.append(cells)
+    return _table(head, rows)
+
+
+def _of_seeds(variant: dict[str, Any], protocol: str) -> npt.NDArray[np.float64]:
+    return np.array([of_seed[protocol] for of_seed in variant["per_seed"]])
+
+
+def _change(variant: dict[str, Any], usual: dict[str, Any], protocol: str) -> str:
+    return f"{_of_seeds(variant, protocol).mean() / _of_seeds(usual, protocol).mean() - 1:+.1%}"
 
 
 def judge_table(report: Report) -> str:

@@ -8,13 +8,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
 
 from hybridvae.errors import HybridVAEError
 from hybridvae.interactions import FloatArray
+from hybridvae.seeds import random_generator
 
 Encoder = Callable[[list[str]], FloatArray]
 
@@ -29,6 +30,7 @@ class EmbedConfig:
 
     model: str = "all-MiniLM-L6-v2"  # any sentence-transformers name or folder
     batch_size: int = 16  # on a CPU small batches of equal length are fastest
+    control: Literal["none", "shuffled", "random"] = "none"  # meaningless vectors, to see what meaning is worth
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -67,6 +69,22 @@ def embed_texts(
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     unit: FloatArray = rows / np.maximum(norms, np.finfo(np.float32).tiny)
     return unit
+
+
+def without_meaning(vectors: FloatArray, config: EmbedConfig, *, seed: int) -> FloatArray:
+    """The (I, D) vectors, or what `config.control` puts in their place.
+
+    `shuffled` gives each item the vector of another one drawn at random, so that the geometry stays and the
+    meaning goes; `random` draws directions uniformly, and the geometry goes too.
+    """
+    random = random_generator(seed, "embed", config.control)
+    if config.control == "shuffled":
+        return vectors[random.permutation(len(vectors))]
+    if config.control == "random":
+        drawn = random.standard_normal(vectors.shape, dtype=np.float32)
+        unit: FloatArray = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+        return unit
+    return vectors
 
 
 def _encode_missing(
