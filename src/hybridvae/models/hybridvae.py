@@ -7,13 +7,18 @@ parameter, switched off in the defaults of `Config`. Loss and training loop, whi
 `hybridvae.vae`.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, Self
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hybridvae.files import atomic_path, write_json
+from hybridvae.interactions import Interactions
+from hybridvae.models import OnEpoch, Validation
 from hybridvae.vae import Bag, VAEConfig, VAENetwork, VAERecommender
 
 
@@ -177,3 +182,25 @@ class Model(VAERecommender):
         """The untrained network around the item vectors."""
         assert item_vectors is not None  # fit and load see to it
         return Network(self.config, item_vectors)
+
+    def fit(
+        self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
+    ) -> Self:
+        """As Mult-VAE; then round the weights to half precision, in which they are saved.
+
+        Raises:
+            HybridVAEError: there are no item vectors, or the loss is no number any more.
+        """
+        super().fit(interactions, validation=validation, on_epoch=on_epoch)
+        with torch.no_grad():
+            for weights in self.network.parameters():
+                weights.copy_(weights.half())
+        return self
+
+    def save(self, folder: Path) -> None:
+        """Write `model.safetensors` (weights in half precision, item vectors as they came) and `config.json`."""
+        tensors = {name: weights.half() for name, weights in self.network.state_dict().items()}
+        tensors["item_vectors"] = self.network.get_buffer("item_vectors")
+        with atomic_path(folder / "model.safetensors") as partial:
+            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, partial)
+        write_json(folder / "config.json", asdict(self.config))
