@@ -7,7 +7,6 @@ The variants stand in `ablation` of params.yaml. The outcome goes to docs/benchm
 """
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
 
@@ -70,7 +69,7 @@ def ablate(dataset: str, n_seeds: int, jobs: int) -> None:
     report = {
         "dataset": dataset,
         "command": f"make ablation DATASET={dataset} SEEDS={n_seeds}",
-        "commit": subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True).strip(),
+        "commit": workspaces.commit,
         "seeds": seeds,
         "variants": {
             name: {

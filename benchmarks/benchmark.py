@@ -9,7 +9,6 @@ the configurations that the temporal one chose.
 """
 
 import argparse
-import subprocess
 import sys
 from collections import Counter, defaultdict
 from itertools import product
@@ -107,7 +106,7 @@ def benchmark(arguments: argparse.Namespace) -> None:
         "dataset": dataset,
         "command": f"make benchmark DATASET={dataset} SEEDS={arguments.seeds}"
         + ("" if strategy == "temporal" else f" SPLIT={strategy}"),
-        "commit": subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True).strip(),
+        "commit": workspaces.commit,
         "raw_sha256": (source := params["sources"][dataset]).get("sha256") or source["reviews_sha256"],
         "split": strategy,
         "seeds": seeds,

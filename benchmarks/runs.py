@@ -95,6 +95,7 @@ class Workspaces:
         changed = ["git", "diff", "--quiet", "HEAD", "--", *COMMITTED]
         if subprocess.run(changed, cwd=ROOT, check=False).returncode:
             raise HybridVAEError(f"commit your changes of {', '.join(COMMITTED)} first: what is committed is run.")
+        self.commit = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True).strip()
         self.jobs = jobs
         self.threads = max(1, (os.cpu_count() or 1) // jobs)
         self._free: SimpleQueue[Workspace] = SimpleQueue()
