@@ -181,12 +181,12 @@ class Model(VAERecommender):
     def build(self, n_items: int, item_vectors: Tensor | None) -> Network:
         """The untrained network around the item vectors."""
         assert item_vectors is not None  # fit and load see to it
-        return Network(self.config, item_vectors)
+        return Network(self.config, item_vectors.float())
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
     ) -> Self:
-        """As Mult-VAE; then round the weights to half precision, in which they are saved.
+        """As Mult-VAE; then round weights and item vectors to half precision, in which they are saved.
 
         Raises:
             HybridVAEError: there are no item vectors, or the loss is no number any more.
@@ -195,12 +195,13 @@ class Model(VAERecommender):
         with torch.no_grad():
             for weights in self.network.parameters():
                 weights.copy_(weights.half())
+        rounded = self.network.get_buffer("item_vectors").half().float()
+        self.network.register_buffer("item_vectors", rounded, persistent=False)
         return self
 
     def save(self, folder: Path) -> None:
-        """Write `model.safetensors` (weights in half precision, item vectors as they came) and `config.json`."""
-        tensors = {name: weights.half() for name, weights in self.network.state_dict().items()}
-        tensors["item_vectors"] = self.network.get_buffer("item_vectors")
+        """Write `model.safetensors` (weights and item vectors, in half precision) and `config.json`."""
+        tensors = self.network.state_dict() | {"item_vectors": self.network.get_buffer("item_vectors")}
         with atomic_path(folder / "model.safetensors") as partial:
-            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, partial)
+            save_file({name: tensor.half().cpu().contiguous() for name, tensor in tensors.items()}, partial)
         write_json(folder / "config.json", asdict(self.config))
