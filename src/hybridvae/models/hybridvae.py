@@ -2,8 +2,9 @@
 
 The encoder and the multinomial likelihood are those of Mult-VAE (Liang et al. 2018, "Variational
 Autoencoders for Collaborative Filtering", equations 2 and 7); the decoder scores an item by the inner
-product of the projected latent vector with the item's frozen Sentence-BERT vector. Loss and training
-loop, which Mult-VAE shares, are in `hybridvae.vae`.
+product of the projected latent vector with the item's Sentence-BERT vector. Every part beyond that is a
+parameter, switched off in the defaults of `Config`. Loss and training loop, which Mult-VAE shares, are in
+`hybridvae.vae`.
 """
 
 from dataclasses import dataclass
@@ -11,19 +12,28 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hybridvae.vae import Bag, VAEConfig, VAENetwork, VAERecommender
 
 
 @dataclass(frozen=True)
 class Config(VAEConfig):
-    """The block `hybridvae` of params.yaml."""
+    """The block `hybridvae` of params.yaml; the defaults are the plain model with the frozen decoder."""
 
-    latent_dim: int = 128
     hidden_dims: tuple[int, ...] = (512,)
+    latent_dim: int = 128
     dropout: float = 0.5  # after each hidden layer
+    input_dropout: float = 0.0  # share of a history's items that the encoder does not see in a step
+    normalised_input: bool = False  # a history enters as a vector of length 1, not as zeros and ones
+    text_in_encoder: bool = False  # the encoder also reads the mean text vector of the history
     projection: Literal["linear", "two_layer"] = "linear"  # latent -> text space
     learned_scale: bool = False  # multiply the scores by a learned number (a temperature)
+    decoder: Literal["frozen", "residual"] = "frozen"  # text vectors E, or E + residual_rate * R with R learned
+    residual_rate: float = 0.05  # 1 lets R drown the text within an epoch
+    item_bias: bool = False
+    linear_dim: int = 0  # width of the linear path beside the autoencoder; 0 for none
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"  # of the product with all items in training
     beta: float = 1.0
     learning_rate: float = 0.003
 
@@ -31,17 +41,24 @@ class Config(VAEConfig):
         super().__post_init__()
         if min(self.latent_dim, *self.hidden_dims) < 1:
             raise ValueError("latent_dim and hidden_dims must be at least 1")
-        if not 0 <= self.dropout < 1:
-            raise ValueError("dropout must lie in [0, 1)")
+        if not (0 <= self.dropout < 1 and 0 <= self.input_dropout < 1):
+            raise ValueError("dropout and input_dropout must lie in [0, 1)")
+        if self.linear_dim < 0 or self.residual_rate <= 0:
+            raise ValueError("linear_dim must not be negative and residual_rate must be positive")
 
 
 class Network(VAENetwork):
-    """Encoder and frozen decoder; shapes are (users B, items I, hidden H, latent L, text D)."""
+    """Encoder and decoder; shapes are (users B, items I, hidden H, latent L, text D, linear path K).
+
+    A query has D + K columns: the point of the text space that the users look for, and their linear part.
+    """
 
     item_vectors: Tensor
+    residual: Tensor | None  # (I, D)
 
     def __init__(self, config: Config, item_vectors: Tensor) -> None:
         super().__init__()
+        self.config = config
         n_items, text_dim = item_vectors.shape
         # Linear(n_items -> H) on a 0/1 row is the sum of the rows of its weight at the positives: a bag.
         first, *rest = config.hidden_dims
@@ -50,6 +67,7 @@ class Network(VAENetwork):
         bound = n_items**-0.5  # as nn.Linear starts
         nn.init.uniform_(self.embedding.weight, -bound, bound)
         nn.init.uniform_(self.embedding_bias, -bound, bound)
+        self.text = nn.Linear(text_dim, first, bias=False) if config.text_in_encoder else None
         layers: list[nn.Module] = [nn.LayerNorm(first), nn.GELU(), nn.Dropout(config.dropout)]
         width = first
         for hidden in rest:
@@ -64,23 +82,88 @@ class Network(VAENetwork):
                 nn.Linear(config.latent_dim, text_dim), nn.GELU(), nn.Linear(text_dim, text_dim)
             )
         self.log_scale = nn.Parameter(torch.zeros(()), requires_grad=config.learned_scale)
-        self.register_parameter("output_bias", None)
         self.register_buffer("item_vectors", item_vectors, persistent=False)  # (I, D), frozen
+        residual = nn.Parameter(torch.zeros(n_items, text_dim)) if config.decoder == "residual" else None
+        self.register_parameter("residual", residual)
+        self.register_parameter("output_bias", nn.Parameter(torch.zeros(n_items)) if config.item_bias else None)
+        self.linear_in: nn.EmbeddingBag | None = None
+        if config.linear_dim:
+            self.linear_in = nn.EmbeddingBag(n_items, config.linear_dim, mode="sum", include_last_offset=True)
+            self.linear_out = nn.Parameter(torch.empty(n_items, config.linear_dim))
+            nn.init.normal_(self.linear_in.weight, std=config.linear_dim**-0.5)
+            nn.init.normal_(self.linear_out, std=0.01)
 
     @property
     def output_vectors(self) -> Tensor:
-        """(I, D): the frozen text embeddings."""
-        return self.item_vectors
+        """(I, D + K): text embeddings, with their residual, beside the output of the linear path."""
+        vectors = self.item_vectors
+        if self.residual is not None:
+            vectors = vectors + self.config.residual_rate * self.residual
+        return vectors if self.linear_in is None else torch.cat([vectors, self.linear_out], dim=1)
+
+    def forward(self, bag: Bag) -> tuple[Tensor, Tensor, Tensor]:
+        """Histories -> query (B, D + K), mu and log sigma^2 (B, L), with z = mu + sigma * eps in training."""
+        weights = self._weights(bag)
+        mu, log_variance = self._encode(bag, weights)
+        z = mu + torch.exp(0.5 * log_variance) * torch.randn_like(mu) if self.training else mu
+        query = self.query(z)
+        if self.linear_in is not None:
+            unit = weights * _per_item(bag, bag.lengths.clamp(min=1).rsqrt())
+            query = torch.cat([query, self.linear_in(bag.items, bag.offsets, per_sample_weights=unit)], dim=1)
+        return query, mu, log_variance
 
     def encode(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """Histories -> mu (B, L) and log sigma^2 (B, L)."""
-        hidden = self.hidden(self.embedding(bag.items, bag.offsets) + self.embedding_bias)  # (B, H)
-        return self.mu(hidden), self.log_variance(hidden)
+        return self._encode(bag, self._weights(bag))
 
     def query(self, z: Tensor) -> Tensor:
         """(B, L) -> (B, D): the point of the text space that the users are looking for."""
         projected: Tensor = self.projection(z) * self.log_scale.exp()
         return projected
+
+    def decode(self, query: Tensor) -> Tensor:
+        """(B, D + K) -> scores (B, I); in training the product may be of half precision, its sums never are."""
+        half = self.training and _is_half(self.config.precision, query.device)
+        with torch.autocast(query.device.type, torch.bfloat16, enabled=half):
+            scores = query @ self.output_vectors.T
+        return scores.float() if self.output_bias is None else scores.float() + self.output_bias
+
+    def _weights(self, bag: Bag) -> Tensor:
+        """(N,) 1 for each item of each history, and in training 0 or 1 / (1 - p) by the input dropout."""
+        return F.dropout(torch.ones_like(bag.items, dtype=torch.float32), self.config.input_dropout, self.training)
+
+    def _encode(self, bag: Bag, weights: Tensor) -> tuple[Tensor, Tensor]:
+        lengths = bag.lengths.clamp(min=1)
+        entered = weights * _per_item(bag, lengths.rsqrt()) if self.config.normalised_input else weights
+        summed = self.embedding(bag.items, bag.offsets, per_sample_weights=entered) + self.embedding_bias  # (B, H)
+        if self.text is not None:
+            mean = F.embedding_bag(  # (B, D)
+                bag.items,
+                self.item_vectors,
+                bag.offsets,
+                mode="sum",
+                include_last_offset=True,
+                per_sample_weights=weights * _per_item(bag, 1 / lengths),
+            )
+            summed = summed + self.text(mean)
+        hidden = self.hidden(summed)
+        return self.mu(hidden), self.log_variance(hidden)
+
+
+def _is_half(precision: str, device: torch.device) -> bool:
+    """Whether to multiply in bfloat16; `auto`: where the processor has instructions for it, else it is slower."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and any(
+        has for name, has in torch.cpu.get_capabilities().items() if name.endswith("_bf16")
+    )
+
+
+def _per_item(bag: Bag, of_users: Tensor) -> Tensor:
+    """(B,) -> (N,): what belongs to a user, for each item of the user's history."""
+    return torch.repeat_interleave(of_users, bag.lengths)
 
 
 class Model(VAERecommender):
