@@ -12,7 +12,7 @@ from scipy import sparse
 from hybridvae.errors import HybridVAEError
 from hybridvae.interactions import Interactions
 from hybridvae.models import Context, FitState, create, load
-from hybridvae.models.hybridvae import Config, Network
+from hybridvae.models.hybridvae import Config, Network, whitened
 from hybridvae.training import choose_device, state_folder
 from hybridvae.vae import Bag, kl_divergence
 
@@ -133,7 +133,9 @@ def test_unknown_keys_are_refused(name):
         ({"learning_rate": "1e-3"}, "must be a number"),
         ({"hidden_dims": 512}, "must be a list"),
         ({"input_dropout": -0.1}, "input_dropout must lie"),
-        ({"linear_dim": -1}, "linear_dim must not be negative"),
+        ({"linear_dim": -1}, "linear_dim and linear_decay must not be negative"),
+        ({"whitening": 1.5}, r"whitening must lie in \[0, 1\]"),
+        ({"decay_steps": -1}, "decay_steps must not be negative"),
         ({"residual_rate": 0.0}, "residual_rate must be positive"),
         ({"decoder": "thawed"}, "use one of frozen, residual"),
         ({"projection": "cubic"}, "use one of linear, two_layer"),
@@ -248,6 +250,9 @@ EVERY_PART = {
     "decoder": "residual",
     "item_bias": True,
     "linear_dim": 2,
+    "linear_decay": 0.1,
+    "whitening": 0.5,
+    "decay_steps": 400,
 }
 
 
@@ -334,6 +339,44 @@ def test_beta_grows_linearly_and_stays():
     model = create("hybridvae", {"beta": 0.2, "anneal_epochs": 4}, Context(device="cpu"))
     assert [model._beta(step, 10) for step in (0, 10, 20, 40, 99)] == pytest.approx([0, 0.05, 0.1, 0.2, 0.2])
     assert create("hybridvae", {"beta": 0.2, "anneal_epochs": 0}, Context(device="cpu"))._beta(0, 10) == 0.2
+
+
+def test_the_learning_rate_is_halved_after_decay_steps_or_stays():
+    model = create("hybridvae", {"learning_rate": 0.6, "decay_steps": 10}, Context(device="cpu"))
+    assert [model._learning_rate(step) for step in (0, 10, 20, 50)] == pytest.approx([0.6, 0.3, 0.2, 0.1])
+    steady = create("hybridvae", {"learning_rate": 0.6, "decay_steps": 0}, Context(device="cpu"))
+    assert steady._learning_rate(99) == 0.6
+
+
+def test_the_learning_rate_and_the_weight_decay_reach_the_weights():
+    def network_after(**block):
+        block = {"linear_dim": 2, "epochs": 3, "batch_size": 5, "dropout": 0.0, "clip_norm": 1e9} | block
+        model = create("hybridvae", block, Context(device="cpu"))
+        return model.fit(interactions_of(checkerboard())).network
+
+    steady = network_after(learning_rate=0.01)
+    start = network_after(learning_rate=1e-9)
+
+    def moved(network):
+        return (network.mu.weight - start.mu.weight).abs().sum()
+
+    assert moved(network_after(learning_rate=0.01, decay_steps=1)) < 0.8 * moved(steady)
+    # 12 steps that each take 1 - 0.01 * 20 of what is there leave little of where the linear path started.
+    decayed = network_after(learning_rate=0.01, linear_decay=20.0)
+    assert decayed.linear_in.weight.norm() < 0.3 * steady.linear_in.weight.norm()
+    assert decayed.embedding.weight.norm() > 0.8 * steady.embedding.weight.norm(), "nothing else decays"
+
+
+def test_whitening_takes_the_mean_and_evens_out_the_directions():
+    vectors = np.array([[3, 1], [3, -1], [-1, 1], [-1, -1]], dtype=np.float32)  # deviations 2 and 1 around (1, 0)
+    assert whitened(vectors, 0.0) is vectors
+    corners = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]])
+    np.testing.assert_allclose(whitened(vectors, 1.0), corners / 2**0.5, atol=1e-6)
+    half = corners * [2**0.5, 1]  # deviation 2 divided by its root
+    np.testing.assert_allclose(whitened(vectors, 0.5), half / 3**0.5, atol=1e-6)
+    few = whitened(np.eye(3, 8, dtype=np.float32), 1.0)  # fewer items than directions
+    assert np.isfinite(few).all() and np.linalg.norm(few, axis=1).mean() == pytest.approx(1)
+    assert np.isfinite(whitened(np.ones((4, 2), dtype=np.float32), 1.0)).all()
 
 
 class Killed(Exception):

@@ -32,7 +32,8 @@ class VAEConfig:
 
     beta: float = 0.2  # weight of the KL term once annealed
     anneal_epochs: int = 20  # epochs over which the weight grows from 0 to beta
-    learning_rate: float = 0.001
+    learning_rate: float = 0.001  # at the start
+    decay_steps: int = 0  # steps after which half of it is left, a third after twice as many; 0: it stays
     batch_size: int = 256  # users
     clip_norm: float = 5.0  # of the gradient
     epochs: int = 200  # at most
@@ -42,10 +43,10 @@ class VAEConfig:
     def __post_init__(self) -> None:
         if min(self.batch_size, self.epochs, self.patience, self.validate_every) < 1:
             raise ValueError("batch_size, epochs, patience and validate_every must be at least 1")
-        if self.beta < 0 or self.anneal_epochs < 0 or self.learning_rate <= 0 or self.clip_norm <= 0:
-            raise ValueError(
-                "beta and anneal_epochs must not be negative; learning_rate and clip_norm must be positive"
-            )
+        if min(self.beta, self.anneal_epochs, self.decay_steps) < 0:
+            raise ValueError("beta, anneal_epochs and decay_steps must not be negative")
+        if self.learning_rate <= 0 or self.clip_norm <= 0:
+            raise ValueError("learning_rate and clip_norm must be positive")
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,10 @@ class VAENetwork(nn.Module, ABC):
     @abstractmethod
     def query(self, z: Tensor) -> Tensor:
         """(B, L) -> (B, D)."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What is trained, as groups for the optimiser, which may set a `weight_decay` of their own."""
+        return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
 
     def decode(self, query: Tensor) -> Tensor:
         """(B, D) -> scores (B, I) = query @ output_vectors^T + output_bias."""
@@ -159,7 +164,7 @@ class VAERecommender(ABC):
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
     ) -> Self:
-        """Minimise reconstruction + beta(t) KL with Adam.
+        """Minimise reconstruction + beta(t) KL with Adam, its weight decay decoupled (Loshchilov & Hutter 2019).
 
         Raises:
             HybridVAEError: the interactions lack wanted item vectors, or the loss is no number any more.
@@ -172,9 +177,10 @@ class VAERecommender(ABC):
         torch.manual_seed(derive_seed(seed, self.name, "start"))
         network = self.build(interactions.n_items, None if vectors is None else torch.from_numpy(vectors))
         self.network = network.to(self.device)
-        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        groups = self.network.parameter_groups()
+        trained = [parameter for group in groups for parameter in group["params"]]
         fused = self.device.type in ("cpu", "cuda")
-        optimizer = torch.optim.Adam(trained, lr=config.learning_rate, fused=fused)
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=0.0, fused=fused)
         warm = interactions.warm
         # Items of which nothing may be known yet are no alternatives that a user passed over.
         log_share = None if warm.all() else torch.from_numpy(np.where(warm, 0, -np.inf).astype("f")).to(self.device)
@@ -190,7 +196,10 @@ class VAERecommender(ABC):
             beta = 0.0
             for step in range(steps):
                 users = order[step * config.batch_size : (step + 1) * config.batch_size]
-                beta = self._beta((epoch - 1) * steps + step, steps)
+                done = (epoch - 1) * steps + step
+                beta = self._beta(done, steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = self._learning_rate(done)
                 bag = Bag.of(self.positives[users], self.device)
                 query, mu, log_variance = self.network(bag)
                 reconstruction = self.network.reconstruction_loss(query, bag, log_share)
@@ -263,3 +272,8 @@ class VAERecommender(ABC):
         annealing = self.config.anneal_epochs * steps_an_epoch
         share = min(1.0, step / annealing) if annealing else 1.0
         return float(self.config.beta * share)
+
+    def _learning_rate(self, step: int) -> float:
+        """Inverse time decay, which asks for no number of steps in advance."""
+        rate, half = self.config.learning_rate, self.config.decay_steps
+        return float(rate / (1 + step / half) if half else rate)
