@@ -32,6 +32,7 @@ from hybridvae.seeds import random_generator
 from hybridvae.slices import slices
 from hybridvae.splitting import SplitConfig
 from hybridvae.summary import EvaluationConfig, summarise, user_weights
+from hybridvae.training import choose_device
 
 RESULTS = ROOT / "docs" / "benchmarks"
 REFERENCE = "hybridvae"
@@ -194,6 +195,7 @@ def summaries(
             "overrides": overrides(blocks[model], params[model]),
             "parameters": blocks[model],
             "train_seconds": float(np.mean(seconds)) if seconds else None,
+            "device": choose_device(params["device"]).type,
         }
     return found
 

@@ -145,7 +145,7 @@ def benchmark_page(report: Report) -> str:
                 "## Seeds and configurations",
                 "",
                 "NDCG@10, mean and standard deviation over seeds. Seconds are those of the final fit, on "
-                f"{report['threads']} thread{'s' if report['threads'] > 1 else ''}.",
+                f"{report['threads']} thread{'s' if report['threads'] > 1 else ''}{_elsewhere(models)}.",
                 "",
                 _configurations(models),
                 "## Slices",
@@ -264,6 +264,12 @@ def _configurations(models: Report) -> str:
         cells += [str(len(of_model["per_seed"])), str(of_model["configs_tried"]), overrides or "defaults"]
         rows.append([*cells, "-" if seconds is None else f"{seconds:,.0f}"])
     return _table(["model", "sampled", "full", "seeds", "configurations tried", "chosen", "seconds"], rows)
+
+
+def _elsewhere(models: Report) -> str:
+    """Which models were not fitted on the CPU; on one data set they may have come from several machines."""
+    names = [TITLES.get(model, model) for model, of_model in models.items() if of_model.get("device", "cpu") != "cpu"]
+    return f"; {', '.join(names)} on a GPU" if names else ""
 
 
 def _slices(models: Report, slicing: str, prefix: str) -> str:
