@@ -45,7 +45,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="of models that draw (default: %(default)s)")
     parser.add_argument("--split", default="temporal", help="split.strategy (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time (default: %(default)s)")
-    parser.add_argument("--only-tune", action="store_true", help="stop before the test part is looked at")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--only-tune", action="store_true", help="stop before the test part is looked at")
+    part.add_argument("--tuned", action="store_true", help="tune nothing: take what was tried from the tuning file")
     arguments = parser.parse_args()
     try:
         benchmark(arguments)
@@ -60,13 +62,14 @@ def benchmark(arguments: argparse.Namespace) -> None:
     if dataset not in params["sources"]:
         raise HybridVAEError(f"sources.{dataset} is not declared in params.yaml: declare it, or take one that is.")
     parse_config(SplitConfig, params["split"] | {"strategy": strategy}, where="split")
-    tuned = RESULTS / f"{dataset}.json"
-    if strategy != "temporal" and not tuned.exists():
-        raise HybridVAEError(f"{tuned} does not exist: run the benchmark of the temporal split first.")
+    tuned, tuning = RESULTS / f"{dataset}.json", RESULTS / "tuning" / f"{dataset}.json"
+    wanted = tuned if strategy != "temporal" else tuning if arguments.tuned else None
+    if wanted and not wanted.exists():
+        raise HybridVAEError(f"{wanted} does not exist: run the benchmark of the temporal split, with tuning, first.")
     workspaces = Workspaces(dataset, strategy, arguments.jobs)
     if strategy == "temporal":
-        tried = tune(workspaces, params, dataset)
-        write_json(RESULTS / "tuning" / f"{dataset}.json", {"dataset": dataset, "models": tried})
+        tried = read_json(tuning)["models"] if arguments.tuned else tune(workspaces, params, dataset)
+        write_json(tuning, {"dataset": dataset, "models": tried})
         if arguments.only_tune:
             return
         chosen = {model: max(entries, key=lambda entry: entry["ndcg@10"]) for model, entries in tried.items()}
