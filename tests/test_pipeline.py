@@ -189,12 +189,12 @@ def test_a_parameter_of_a_model_retrains_that_model_alone(done, tmp_path):
     project = clone(done, tmp_path / "clone", tmp_path / "cache")
     project.run("dvc", "cache", "dir", "--local", str(done.folder / ".dvc/cache"))
     project.run("dvc", "checkout")  # ratings are never cached: fetch, clean and split rebuild them
-    ran = project.ran("dvc", "exp", "run", "--set-param", "hybridvae.beta=0.3")
+    ran = project.ran("dvc", "exp", "run", "--set-param", "hybridvae.latent_dim=4")
     expected = ["validate@hybridvae", "train@hybridvae", "evaluate@hybridvae", "compare", "visualize"]
     assert ran[:6] == ["fetch", "clean", "split", *expected[:3]]
     assert sorted(ran[6:]) == expected[3:], "the last two wait for the model, not for each other"
     assert "main" in project.run("dvc", "exp", "show", "--only-changed", "--md")
-    back = project.ran("dvc", "exp", "run", "--set-param", "hybridvae.beta=0.1")
+    back = project.ran("dvc", "exp", "run", "--set-param", "hybridvae.latent_dim=8")
     assert sorted(back) == ["compare", "visualize"], "what was computed before comes from the run cache"
 
 
