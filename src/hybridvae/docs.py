@@ -137,7 +137,8 @@ def benchmark_page(report: Report) -> str:
                 f"{', '.join(map(str, report['seeds']))} for the models that draw. {tuned} {_HOW}",
                 "",
                 f"Written by `make docs` from `{_name(report)}.json`, which `{report['command']}` made at commit "
-                f"`{report['commit'][:12]}` from raw reviews with sha256 `{report['raw_sha256'][:12]}...`.",
+                f"`{report['commit'][:12]}` from raw reviews with sha256 `{report['raw_sha256'][:12]}...`."
+                + (f" {report['remark']}" if "remark" in report else ""),
                 "",
                 "## Comparison",
                 "",
