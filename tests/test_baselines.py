@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 from scipy import sparse
-from test_models import checkerboard, interactions_of
+from test_models import checkerboard, histories_of, interactions_of
 
 from hybridvae.errors import HybridVAEError
 from hybridvae.models import Context, content, create, load
@@ -48,6 +48,12 @@ def test_ease_by_hand():
     model = fitted("ease", interactions_of([[1, 1]]), regularization=1.0)
     np.testing.assert_allclose(model.scores_of(sparse.identity(2, "f", "csr")), [[0, 0.5], [0.5, 0]], rtol=1e-6)
     np.testing.assert_allclose(model.scores(np.array([0])), [[0.5, 0.5]], rtol=1e-6)
+
+
+def test_ease_counts_an_item_by_its_age():
+    # The same B for two items apart: a score is the half of what the other one counts.
+    model = fitted("ease", interactions_of([[1, 1]]), regularization=1.0, recency=2.0)
+    np.testing.assert_allclose(model.scores(np.array([0])), [[0.5, 0.125]], rtol=1e-6)
 
 
 def test_ease_is_the_dense_formula_and_no_item_speaks_for_itself():
@@ -143,6 +149,13 @@ def test_ials_answers_a_history_by_least_squares():
     model = fitted("ials", interactions_of(board), factors=5, regularization=0.5, alpha=4.0)
     expected = least_squares(model.item_factors, board, 0.5, 4.0) @ model.item_factors.T
     np.testing.assert_allclose(model.scores_of(sparse.csr_matrix(board)), expected, rtol=1e-3, atol=1e-5)
+    aged = histories_of(board)
+    model = fitted("ials", interactions_of(board), factors=5, regularization=0.5, alpha=4.0, recency=1.0)
+    rows = [
+        least_squares(model.item_factors, liked[None], 0.5, 4.0 * np.divide(1, ages, where=ages > 0, out=ages.copy()))
+        for liked, ages in zip(board, aged.toarray(), strict=True)
+    ]
+    np.testing.assert_allclose(model.scores_of(aged), np.vstack(rows) @ model.item_factors.T, rtol=1e-3, atol=1e-5)
 
 
 def test_ials_item_factors_are_the_answer_to_the_user_factors():
@@ -158,7 +171,8 @@ def test_ials_is_quiet_where_blas_has_threads():
 from types import SimpleNamespace
 from scipy import sparse
 from hybridvae.models import Context, create
-create("ials", {}, Context()).fit(SimpleNamespace(positives=sparse.eye(9, format="csr", dtype="f"))).scores([0])
+ones = sparse.eye(9, format="csr", dtype="f")
+create("ials", {}, Context()).fit(SimpleNamespace(positives=ones, histories=ones)).scores([0])
 """
     done = subprocess.run(
         [sys.executable, "-W", "error::RuntimeWarning", "-c", program],

@@ -23,7 +23,9 @@ def world(ratings, targets, candidates, *, cold=None, part=2):
     positives = matrix.copy()
     positives.data[:] = 1
     cold = np.zeros(n_items, dtype=int) if cold is None else np.asarray(cold)
-    interactions = Interactions(positives, matrix, names("u", n_users), names("i", n_items), names("", n_items), cold)
+    interactions = Interactions(
+        positives, positives, matrix, names("u", n_users), names("i", n_items), names("", n_items), cold
+    )
     users, items = (np.array(column) for column in zip(*targets, strict=True))
     return interactions, Targets(users, items, np.array(candidates), part)
 

@@ -10,7 +10,7 @@ from conftest import ROOT
 from scipy import sparse
 
 from hybridvae.errors import HybridVAEError
-from hybridvae.interactions import Interactions
+from hybridvae.interactions import Interactions, by_recency
 from hybridvae.models import Context, FitState, create, load
 from hybridvae.models.hybridvae import Config, Network, whitened
 from hybridvae.training import choose_device, state_folder
@@ -28,8 +28,16 @@ BLOCKS = {
         "epochs": 150,
         "learning_rate": 0.01,
     },
+    "ials": {"regularization": 0.1},
     "lightgcn": {"embedding_dim": 16, "batch_size": 64, "epochs": 60, "learning_rate": 0.01},
 }
+
+
+def histories_of(positives):
+    """Ages for a 0/1 matrix: of a row's items the last column is the latest."""
+    matrix = sparse.csr_matrix(positives, dtype=np.float32)
+    ages = np.repeat(matrix.indptr[1:], np.diff(matrix.indptr)) - np.arange(matrix.nnz)
+    return sparse.csr_matrix((ages.astype("f"), matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
 def interactions_of(positives, *, seed=0):
@@ -43,6 +51,7 @@ def interactions_of(positives, *, seed=0):
     names = np.array([str(n) for n in range(max(n_users, n_items))], dtype=object)
     return Interactions(
         matrix,
+        histories_of(matrix),
         matrix * 5,
         names[:n_users],
         names[:n_items],
@@ -108,7 +117,29 @@ def test_a_model_that_folds_in_scores_a_new_history_like_a_known_one(name):
     if not model.folds_in:
         assert not hasattr(model, "scores_of")
         return
-    np.testing.assert_allclose(model.scores_of(interactions.positives[[2]]), model.scores(np.array([2])), atol=1e-6)
+    np.testing.assert_allclose(model.scores_of(interactions.histories[[2]]), model.scores(np.array([2])), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["content", "itemknn", "ease", "ials", "multvae", "hybridvae"])
+def test_recency_asks_for_the_order_of_a_history(name, tmp_path):
+    interactions = interactions_of(np.random.default_rng(0).random((20, 20)) < 0.4)
+    model = fitted(name, interactions, recency=1.0)
+    latest, first = (interactions.histories[[2]] for _ in range(2))
+    first.data = first.data[::-1].copy()
+    unordered = interactions.positives[[2]]
+    assert not np.allclose(model.scores_of(latest), model.scores_of(first), rtol=1e-3)
+    plain = fitted(name, interactions)
+    np.testing.assert_allclose(model.scores_of(unordered), plain.scores_of(unordered), rtol=1e-5)
+    np.testing.assert_allclose(plain.scores_of(latest), plain.scores_of(first), rtol=1e-4, atol=1e-6)
+    model.save(tmp_path)
+    again = load(name, tmp_path, interactions, Context(device="cpu"))
+    assert np.array_equal(again.scores(np.array([2])), model.scores(np.array([2])))
+
+
+def test_what_an_item_counts_by_its_age():
+    weights = by_recency(sparse.csr_matrix([[0, 4.0, 1], [2, 0, 0]]), 0.5)
+    assert weights.toarray() == pytest.approx(np.array([[0, 0.5, 1], [2**-0.5, 0, 0]]))
+    assert (by_recency(weights, 0.0).data == 1).all()
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -188,9 +219,7 @@ def a_network(config=None, n_items=6):
 
 
 def a_bag():
-    return Bag.of(
-        sparse.csr_matrix(np.array([[1, 0, 1, 0, 0, 1], [0, 1, 0, 0, 0, 0]], dtype=np.float32)), torch.device("cpu")
-    )
+    return Bag.of(histories_of([[1, 0, 1, 0, 0, 1], [0, 1, 0, 0, 0, 0]]), torch.device("cpu"))  # ages 3, 2, 1 and 1
 
 
 def test_the_bag_is_the_linear_layer_on_a_dense_row():
@@ -206,6 +235,20 @@ def test_the_loss_is_the_dense_multinomial_likelihood():
     dense = torch.tensor([[1, 0, 1, 0, 0, 1], [0, 1, 0, 0, 0, 0.0]])
     expected = -(dense * torch.log_softmax(query @ network.item_vectors.T, dim=1)).sum(dim=1).mean()
     torch.testing.assert_close(network.reconstruction_loss(query, bag), expected)
+
+
+def test_the_loss_asks_most_for_the_latest():
+    network, bag = a_network(), a_bag()
+    query = torch.randn(2, 4)
+    weights = bag.targets_by_recency(1.0)
+    total = 1 / 3 + 1 / 2 + 1
+    expected_weights = torch.tensor([1 / total, 1.5 / total, 3 / total, 1])
+    torch.testing.assert_close(weights, expected_weights)
+    dense = torch.zeros(2, 6)
+    dense[0, [0, 2, 5]], dense[1, 1] = expected_weights[:3], 1.0
+    expected = -(dense * torch.log_softmax(query @ network.item_vectors.T, dim=1)).sum(dim=1).mean()
+    torch.testing.assert_close(network.reconstruction_loss(query, bag, weights=weights), expected)
+    assert bag.targets_by_recency(0.0) is None
 
 
 def test_the_kl_is_that_of_torch():
@@ -253,6 +296,7 @@ EVERY_PART = {
     "linear_decay": 0.1,
     "whitening": 0.5,
     "decay_steps": 400,
+    "target_recency": 0.5,
 }
 
 
@@ -288,6 +332,17 @@ def test_the_encoder_reads_the_mean_text_and_the_unit_history():
     torch.testing.assert_close(network.encode(bag)[0][0], network.mu(entered))
 
 
+def test_the_latest_count_most_for_encoder_and_linear_path():
+    network, bag = a_network(Config(latent_dim=3, hidden_dims=(5,), recency=1.0, **EVERY_PART)).eval(), a_bag()
+    rows, text, vectors = network.embedding.weight, network.text.weight, network.item_vectors
+    counts = torch.tensor([1 / 3, 1 / 2, 1])
+    unit, mean = counts / counts.norm(), counts / counts.sum()
+    network.hidden = torch.nn.Identity()
+    entered = unit @ rows[[0, 2, 5]] + network.embedding_bias + text @ (mean @ vectors[[0, 2, 5]])
+    torch.testing.assert_close(network.encode(bag)[0][0], network.mu(entered))
+    torch.testing.assert_close(network(bag)[0][0, 4:], unit @ network.linear_in.weight[[0, 2, 5]])
+
+
 def test_the_decoder_starts_at_the_text_and_learns_what_is_beside_it():
     interactions = interactions_of(checkerboard())
     torch.testing.assert_close(every_part().output_vectors[:, :4], every_part().item_vectors)
@@ -300,9 +355,9 @@ def test_the_decoder_starts_at_the_text_and_learns_what_is_beside_it():
 def test_input_dropout_hides_items_in_training_alone():
     network = a_network(Config(latent_dim=3, hidden_dims=(5,), input_dropout=0.5))
     bag = Bag.of(sparse.csr_matrix(np.ones((1, 6), dtype=np.float32)), torch.device("cpu"))
-    seen = torch.stack([network._weights(bag) for _ in range(300)])
+    seen = torch.stack([network._history(bag)[1] for _ in range(300)])
     assert set(seen.unique().tolist()) == {0.0, 2.0} and seen.mean().item() == pytest.approx(1, abs=0.1)
-    assert network.eval()._weights(bag).tolist() == [1.0] * 6
+    assert network.eval()._history(bag)[1].tolist() == [1.0] * 6
 
 
 def test_half_precision_is_close_and_used_in_training_alone():
@@ -416,7 +471,7 @@ def test_a_killed_fit_goes_on_and_ends_with_the_same_weights(tmp_path, validated
 
 def test_another_fit_never_goes_on_from_this_one(tmp_path):
     interactions = interactions_of(checkerboard())
-    other = replace(interactions, positives=interactions_of(1 - checkerboard()).positives)
+    other = interactions_of(1 - checkerboard())
     prints = set()
     for seed, block, data, validated in [
         (1, {}, interactions, True),

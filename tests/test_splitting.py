@@ -59,6 +59,19 @@ def test_ties_are_broken_by_the_item_id_and_reported(tmp_path):
     assert report["share_of_users_with_tied_boundary"] == 0.5
 
 
+def test_histories_hold_ages_and_a_low_rating_has_none(tmp_path):
+    # In time d, a and c (a tie), b, e, f, with a low rating between: d, a, c, b train, e validates and f tests.
+    times = {"d": 0, "a": 1, "c": 1, "b": 2, "e": 3, "f": 4}
+    records = [review("u", item, time=NOW + day * DAY) for item, day in times.items()] + history("v", "abcdef")
+    run(tmp_path, [*records, review("u", "g", 2.0, NOW + 2 * DAY), review("v", "g")])
+    wanted = {"train": {"d": 4, "a": 3, "c": 2, "b": 1}, "validation": {"d": 5, "a": 4, "c": 3, "b": 2, "e": 1}}
+    for part, ages in wanted.items():
+        known = read_interactions(tmp_path / "split/fit", upto=part)
+        row = known.histories[[0]]
+        assert dict(zip(known.items[row.indices], row.data, strict=True)) == ages
+        assert np.array_equal(row.indices, known.positives[[0]].indices)
+
+
 def test_leave_one_out_by_hand(tmp_path):
     run(tmp_path, history("u", "abcdefghijklmnopqrst") + history("v", "abc"), strategy="leave_one_out")
     rows = rows_of(tmp_path)

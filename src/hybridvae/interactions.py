@@ -23,7 +23,9 @@ class Interactions:
     """Ratings of U users on I items, as a model may see them.
 
     Attributes:
-        positives: (U, I) float32 CSR, 1 where the user liked the item: history and training signal.
+        positives: (U, I) float32 CSR, 1 where the user liked the item: the training signal.
+        histories: (U, I) float32 CSR, the positives by age: 1 at the user's latest, 2 at the one before, and so on,
+            in the order of (timestamp, item).
         ratings: (U, I) float32 CSR, 1 to 5 where the user rated the item at all: *seen*, and so never
             recommended, liked or not.
         users, items: identifiers in the order of the rows and columns.
@@ -33,6 +35,7 @@ class Interactions:
     """
 
     positives: sparse.csr_matrix
+    histories: sparse.csr_matrix
     ratings: sparse.csr_matrix
     users: npt.NDArray[np.object_]
     items: npt.NDArray[np.object_]
@@ -87,8 +90,9 @@ def read_interactions(
     """
     home = vocabulary or folder
     users, items = pd.read_parquet(home / "users.parquet"), pd.read_parquet(home / "items.parquet")
-    rows = pd.read_parquet(folder / "rows.parquet", columns=["user_index", "item_index", "rating", "positive", "part"])
-    rows = rows[rows["part"] <= PARTS.index(upto)]
+    columns = ["user_index", "item_index", "rating", "timestamp", "positive", "part"]
+    rows = pd.read_parquet(folder / "rows.parquet", columns=columns)
+    rows = rows[rows["part"] <= PARTS.index(upto)].sort_values(["user_index", "timestamp", "item_index"])
     shape = (len(users), len(items))
 
     def matrix(chosen: pd.DataFrame, values: npt.NDArray[Any]) -> sparse.csr_matrix:
@@ -99,6 +103,7 @@ def read_interactions(
     liked = rows[rows["positive"]]
     return Interactions(
         positives=matrix(liked, np.ones(len(liked))),
+        histories=matrix(liked, liked.groupby("user_index").cumcount(ascending=False).to_numpy() + 1),
         ratings=matrix(rows, rows["rating"].to_numpy()),
         users=users["user_id"].to_numpy(dtype=object),
         items=items["item_id"].to_numpy(dtype=object),
@@ -106,6 +111,23 @@ def read_interactions(
         cold=items["cold"].to_numpy(),
         item_vectors=None if vectors is None else load_file(vectors)["vectors"],
     )
+
+
+def by_recency(histories: sparse.csr_matrix, recency: float) -> sparse.csr_matrix:
+    """What each item of a history counts: age^-recency, so 1 for the latest, whose age is 1.
+
+    An item counts for less the longer ago it was (Ding & Li 2005, "Time Weight Collaborative Filtering"), but by its
+    place in the user's order and not by the calendar: a month is long for one user and nothing for another.
+
+    Args:
+        histories: (B, I) CSR of ages; where all are 1, nothing is known of the order and all count the same.
+        recency: 0 counts all items the same.
+
+    Returns:
+        (B, I) float32 CSR.
+    """
+    weights = np.power(histories.data, -recency, dtype=np.float32)
+    return sparse.csr_matrix((weights, histories.indices, histories.indptr), shape=histories.shape)
 
 
 def write_vectors(path: Path, vectors: FloatArray) -> None:

@@ -150,7 +150,8 @@ def state_folder(
     modules = [package / "training.py", package / "vae.py", package / "models" / f"{name}.py"]
     facts = [name, asdict(config), context.seed, str(device), torch.__version__, validated, *map(sha256_of, modules)]
     digest = hashlib.sha256(json.dumps(facts).encode())
-    for array in (interactions.positives.indptr, interactions.positives.indices, interactions.warm, vectors):
+    histories = interactions.histories
+    for array in (histories.indptr, histories.indices, histories.data, interactions.warm, vectors):
         if array is not None:
             digest.update(np.ascontiguousarray(array).tobytes())
     return context.state.folder(digest.hexdigest()[:32])

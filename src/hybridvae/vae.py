@@ -30,6 +30,8 @@ from hybridvae.seeds import derive_seed, random_generator
 class VAEConfig:
     """The parameters of training, which both autoencoders have."""
 
+    recency: float = 0.0  # an item of a history counts age^-recency: the latest 1, one of age 4 half that at 0.5
+    target_recency: float = 0.0  # so much the loss asks for each item, in the same way
     beta: float = 0.2  # weight of the KL term once annealed
     anneal_epochs: int = 20  # epochs over which the weight grows from 0 to beta
     learning_rate: float = 0.001  # at the start
@@ -43,32 +45,54 @@ class VAEConfig:
     def __post_init__(self) -> None:
         if min(self.batch_size, self.epochs, self.patience, self.validate_every) < 1:
             raise ValueError("batch_size, epochs, patience and validate_every must be at least 1")
-        if min(self.beta, self.anneal_epochs, self.decay_steps) < 0:
-            raise ValueError("beta, anneal_epochs and decay_steps must not be negative")
+        if min(self.recency, self.target_recency, self.beta, self.anneal_epochs, self.decay_steps) < 0:
+            raise ValueError("recency, target_recency, beta, anneal_epochs and decay_steps must not be negative")
         if self.learning_rate <= 0 or self.clip_norm <= 0:
             raise ValueError("learning_rate and clip_norm must be positive")
 
 
 @dataclass(frozen=True)
 class Bag:
-    """The positives of B users as one list: user b owns `items[offsets[b]:offsets[b + 1]]`.
+    """The histories of B users as one list: user b owns `items[offsets[b]:offsets[b + 1]]`.
 
     A user has a handful of positives among thousands of items, so a dense row is never built.
     """
 
     items: Tensor  # (N,) int64
     offsets: Tensor  # (B + 1,) int64
+    ages: Tensor  # (N,) float32: 1 for the latest
 
     @classmethod
     def of(cls, histories: sparse.csr_matrix, device: torch.device) -> "Bag":
-        """From (B, I) CSR."""
+        """From (B, I) CSR of ages."""
         items, offsets = (torch.from_numpy(array.astype(np.int64)) for array in (histories.indices, histories.indptr))
-        return cls(items.to(device), offsets.to(device))
+        ages = torch.from_numpy(histories.data.astype(np.float32))
+        return cls(items.to(device), offsets.to(device), ages.to(device))
 
     @property
     def lengths(self) -> Tensor:
         """(B,) number of positives."""
         return torch.diff(self.offsets)
+
+    def spread(self, of_users: Tensor) -> Tensor:
+        """(B,) -> (N,): what belongs to a user, for each item of the user's history."""
+        return torch.repeat_interleave(of_users, self.lengths)
+
+    def total(self, of_items: Tensor) -> Tensor:
+        """(N,) -> (B,): the sum over each history."""
+        owners = self.spread(torch.arange(len(self.lengths), device=of_items.device))
+        return of_items.new_zeros(len(self.lengths)).index_add_(0, owners, of_items)
+
+    def by_recency(self, recency: float) -> Tensor:
+        """(N,) age^-recency, as `interactions.by_recency`."""
+        return self.ages**-recency
+
+    def targets_by_recency(self, recency: float) -> Tensor | None:
+        """(N,) what the loss asks for each item: age^-recency, of mean 1 in each history; None for ones."""
+        if not recency:
+            return None
+        weights = self.by_recency(recency)
+        return weights * self.spread(self.lengths / self.total(weights))
 
 
 class VAENetwork(nn.Module, ABC):
@@ -104,7 +128,9 @@ class VAENetwork(nn.Module, ABC):
         z = mu + torch.exp(0.5 * log_variance) * torch.randn_like(mu) if self.training else mu
         return self.query(z), mu, log_variance
 
-    def reconstruction_loss(self, query: Tensor, bag: Bag, log_share: Tensor | None = None) -> Tensor:
+    def reconstruction_loss(
+        self, query: Tensor, bag: Bag, log_share: Tensor | None = None, weights: Tensor | None = None
+    ) -> Tensor:
         """Multinomial negative log-likelihood, the mean over users (Liang et al. 2018, equation 2); in nats.
 
         -sum_i x_ui log softmax(s_u)_i = n_u logsumexp(s_u) - sum of the scores of u's positives. The second
@@ -113,6 +139,7 @@ class VAENetwork(nn.Module, ABC):
 
         Args:
             log_share: (I,) added to the scores in the softmax: -inf for items that must stay out of it.
+            weights: (N,) in place of the ones in x; each history's must add up to its length.
         """
         scores = self.decode(query)
         if log_share is not None:
@@ -122,11 +149,17 @@ class VAENetwork(nn.Module, ABC):
         logsumexp = F.cross_entropy(scores, one, reduction="none") + scores.gather(1, one[:, None])[:, 0]
         normaliser = (bag.lengths * logsumexp).sum()
         liked = F.embedding_bag(
-            bag.items, self.output_vectors, bag.offsets, mode="sum", include_last_offset=True
+            bag.items,
+            self.output_vectors,
+            bag.offsets,
+            mode="sum",
+            include_last_offset=True,
+            per_sample_weights=weights,
         )  # (B, D)
         positive_scores = (query * liked).sum()
         if self.output_bias is not None:
-            positive_scores = positive_scores + self.output_bias[bag.items].sum()
+            biases = self.output_bias[bag.items]
+            positive_scores = positive_scores + (biases if weights is None else weights * biases).sum()
         return (normaliser - positive_scores) / len(query)
 
 
@@ -150,7 +183,7 @@ class VAERecommender(ABC):
         self.device = training.choose_device(context.device)
         self.progress = training.Progress()
         self.network: VAENetwork
-        self.positives: sparse.csr_matrix
+        self.histories: sparse.csr_matrix
 
     @abstractmethod
     def build(self, n_items: int, item_vectors: Tensor | None) -> VAENetwork:
@@ -173,7 +206,7 @@ class VAERecommender(ABC):
         if self.needs_vectors and vectors is None:
             raise HybridVAEError(f"{self.name} decodes into text embeddings: fit it with item vectors.")
         config, seed = self.config, self.context.seed
-        self.positives = interactions.positives
+        self.histories = interactions.histories
         torch.manual_seed(derive_seed(seed, self.name, "start"))
         network = self.build(interactions.n_items, None if vectors is None else torch.from_numpy(vectors))
         self.network = network.to(self.device)
@@ -185,7 +218,7 @@ class VAERecommender(ABC):
         # Items of which nothing may be known yet are no alternatives that a user passed over.
         log_share = None if warm.all() else torch.from_numpy(np.where(warm, 0, -np.inf).astype("f")).to(self.device)
 
-        learners = np.flatnonzero(np.diff(self.positives.indptr))  # users with a history
+        learners = np.flatnonzero(np.diff(self.histories.indptr))  # users with a history
         steps = -(-len(learners) // config.batch_size)
 
         def train_epoch(epoch: int) -> EpochMetrics:
@@ -200,9 +233,10 @@ class VAERecommender(ABC):
                 beta = self._beta(done, steps)
                 for group in optimizer.param_groups:
                     group["lr"] = self._learning_rate(done)
-                bag = Bag.of(self.positives[users], self.device)
+                bag = Bag.of(self.histories[users], self.device)
                 query, mu, log_variance = self.network(bag)
-                reconstruction = self.network.reconstruction_loss(query, bag, log_share)
+                targets = bag.targets_by_recency(config.target_recency)
+                reconstruction = self.network.reconstruction_loss(query, bag, log_share, targets)
                 kl = kl_divergence(mu, log_variance)
                 optimizer.zero_grad()
                 torch.autograd.backward(reconstruction + beta * kl)
@@ -236,11 +270,11 @@ class VAERecommender(ABC):
 
     def scores(self, users: IntArray) -> FloatArray:
         """(B,) -> (B, I), at z = mu."""
-        return self.scores_of(self.positives[users])
+        return self.scores_of(self.histories[users])
 
     @torch.inference_mode()
     def scores_of(self, histories: sparse.csr_matrix) -> FloatArray:
-        """(B, I) histories -> (B, I) scores."""
+        """(B, I) histories -> (B, I) scores, at z = mu."""
         self.network.eval()
         query, _, _ = self.network(Bag.of(histories, self.device))
         scores: FloatArray = self.network.decode(query).cpu().numpy()
@@ -264,7 +298,7 @@ class VAERecommender(ABC):
         model.network = model.build(interactions.n_items, tensors.pop("item_vectors", None))
         model.network.load_state_dict(tensors)
         model.network.to(model.device)
-        model.positives = interactions.positives
+        model.histories = interactions.histories
         return model
 
     def _beta(self, step: int, steps_an_epoch: int) -> float:

@@ -62,7 +62,8 @@ class Recommender(Protocol):
 
     Attributes:
         needs_vectors: whether `fit` wants `interactions.item_vectors`.
-        folds_in: whether `scores_of` takes the history of a user who was not fitted on.
+        folds_in: whether `scores_of` takes histories of users who were not fitted on: (B, I) CSR of ages, as
+            `Interactions.histories` has them, or of ones where nothing is known of the order.
         seeded: whether the seed changes the outcome, so that several seeds are worth a run each.
     """
 

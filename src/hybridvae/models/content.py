@@ -11,7 +11,7 @@ from scipy import sparse
 from hybridvae.config import parse_config
 from hybridvae.errors import HybridVAEError
 from hybridvae.files import atomic_path, read_json, write_json
-from hybridvae.interactions import FloatArray, IntArray, Interactions
+from hybridvae.interactions import FloatArray, IntArray, Interactions, by_recency
 from hybridvae.models import Context, OnEpoch, Validation
 
 _BLOCK = 1 << 24  # similarities held at a time
@@ -23,14 +23,17 @@ class Config:
 
     k: int = 0  # nearest items of the history that count; 0 for all
     centred: bool = False  # first take off the catalogue's mean vector, which Sentence-BERT vectors share
+    recency: float = 0.0  # an item of a history counts age^-recency: the latest 1, one of age 4 half that at 0.5
 
     def __post_init__(self) -> None:
         if self.k < 0:
             raise ValueError("k must not be negative")
+        if self.recency < 0:
+            raise ValueError("recency must not be negative")
 
 
 class Model:
-    """Scores an item by the sum of its k highest cosine similarities to items of the history.
+    """Scores an item by the sum of its k highest cosine similarities to items of the history, each by its recency.
 
     Similarities may be negative and none is cut off, so cold items have a rank like all others.
     """
@@ -43,7 +46,7 @@ class Model:
     def __init__(self, config: Config, context: Context) -> None:
         self.config = config
         self.vectors: FloatArray = np.zeros((0, 0), dtype=np.float32)  # (I, D), of length 1
-        self.positives = sparse.csr_matrix((0, 0), dtype=np.float32)
+        self.histories = sparse.csr_matrix((0, 0), dtype=np.float32)
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
@@ -55,7 +58,7 @@ class Model:
         """
         if interactions.item_vectors is None:
             raise HybridVAEError("content compares text embeddings: fit it with item vectors.")
-        self.positives = interactions.positives
+        self.histories = interactions.histories
         vectors = interactions.item_vectors
         if self.config.centred:
             vectors = vectors - vectors.mean(axis=0)
@@ -65,12 +68,13 @@ class Model:
 
     def scores(self, users: IntArray) -> FloatArray:
         """(B,) -> (B, I)."""
-        return self.scores_of(self.positives[users])
+        return self.scores_of(self.histories[users])
 
     def scores_of(self, histories: sparse.csr_matrix) -> FloatArray:
         """(B, I) histories -> (B, I); zeros for an empty one."""
+        weights = by_recency(histories, self.config.recency)
         if self.config.k == 0:
-            total: FloatArray = (histories @ self.vectors) @ self.vectors.T
+            total: FloatArray = (weights @ self.vectors) @ self.vectors.T
             return total
         scores = np.zeros(histories.shape, dtype=np.float32)
         bounds = histories.indptr
@@ -79,8 +83,8 @@ class Model:
         while begin < len(scores):  # as many users as fit into a block, at least one
             end = int(np.searchsorted(bounds, bounds[begin] + rows_at_a_time, side="right")) - 1
             end = max(end, begin + 1)
-            history = histories.indices[bounds[begin] : bounds[end]]
-            near = self.vectors[history] @ self.vectors.T
+            rows = slice(bounds[begin], bounds[end])
+            near = (self.vectors[weights.indices[rows]] @ self.vectors.T) * weights.data[rows, None]
             for user in range(begin, end):
                 own = near[bounds[user] - bounds[begin] : bounds[user + 1] - bounds[begin]]  # (n, I)
                 scores[user] = _sum_of_highest(own, self.config.k)
@@ -99,7 +103,7 @@ class Model:
         where = folder / "config.json"
         model = cls(parse_config(Config, read_json(where), where=str(where)), context)
         model.vectors = load_file(folder / "model.safetensors")["vectors"]
-        model.positives = interactions.positives
+        model.histories = interactions.histories
         return model
 
 

@@ -1,6 +1,6 @@
 """EASE: a linear model from items to items, in closed form (Steck 2019, "Embarrassingly Shallow Autoencoders")."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
@@ -8,9 +8,10 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
+from hybridvae.config import parse_config
 from hybridvae.errors import HybridVAEError
-from hybridvae.files import atomic_path
-from hybridvae.interactions import FloatArray, IntArray, Interactions
+from hybridvae.files import atomic_path, read_json, write_json
+from hybridvae.interactions import FloatArray, IntArray, Interactions, by_recency
 from hybridvae.models import Context, OnEpoch, Validation
 
 
@@ -19,10 +20,13 @@ class Config:
     """The block `ease` of params.yaml."""
 
     regularization: float = 250.0  # lambda
+    recency: float = 0.0  # an item of a history counts age^-recency: the latest 1, one of age 4 half that at 0.5
 
     def __post_init__(self) -> None:
         if self.regularization <= 0:
             raise ValueError("regularization must be above 0")
+        if self.recency < 0:
+            raise ValueError("recency must not be negative")
 
 
 class Model:
@@ -41,7 +45,7 @@ class Model:
         self.config = config
         self.others: FloatArray = np.zeros((0, 0), dtype=np.float32)
         self.diagonal: FloatArray = np.zeros(0, dtype=np.float32)
-        self.positives = sparse.csr_matrix((0, 0), dtype=np.float32)
+        self.histories = sparse.csr_matrix((0, 0), dtype=np.float32)
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
@@ -49,8 +53,8 @@ class Model:
         """Invert X'X + lambda 1 in its own memory: 4 bytes x I^2, or 0.6 GB for 12,000 items."""
         from scipy.linalg.lapack import spotrf, spotri
 
-        self.positives = interactions.positives
-        matrix = (self.positives.T @ self.positives).toarray(order="F")
+        self.histories = interactions.histories
+        matrix = (interactions.positives.T @ interactions.positives).toarray(order="F")
         matrix[np.diag_indices(len(matrix))] += np.float32(self.config.regularization)
         matrix, failed = spotrf(matrix, lower=False, clean=False, overwrite_a=True)
         if failed:
@@ -61,16 +65,16 @@ class Model:
 
     def scores(self, users: IntArray) -> FloatArray:
         """(B,) -> (B, I)."""
-        return self.scores_of(self.positives[users])
+        return self.scores_of(self.histories[users])
 
     def scores_of(self, histories: sparse.csr_matrix) -> FloatArray:
-        """(B, I) histories -> (B, I): the product X B, that is -sum of P_ij over the history's i != j, over P_jj."""
-        scores: FloatArray = histories @ self.others
+        """(B, I) histories -> (B, I): X B, that is -sum of x_i P_ij over the history's i != j, over P_jj."""
+        scores: FloatArray = by_recency(histories, self.config.recency) @ self.others
         scores /= -self.diagonal
         return scores
 
     def save(self, folder: Path) -> None:
-        """Write `model.safetensors`: the lower triangle of P with its diagonal, row by row."""
+        """Write `model.safetensors`, the lower triangle of P with its diagonal, row by row, and `config.json`."""
         size = len(self.diagonal)
         triangle = np.empty(size * (size + 1) // 2, dtype=np.float32)
         start = 0
@@ -80,12 +84,14 @@ class Model:
             start += row + 1
         with atomic_path(folder / "model.safetensors") as partial:
             save_file({"triangle": triangle}, partial)
+        write_json(folder / "config.json", asdict(self.config))
 
     @classmethod
     def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
-        """Read `model.safetensors`."""
-        model = cls(Config(), context)
-        model.positives = interactions.positives
+        """Read what `save` wrote."""
+        where = folder / "config.json"
+        model = cls(parse_config(Config, read_json(where), where=str(where)), context)
+        model.histories = interactions.histories
         triangle = load_file(folder / "model.safetensors")["triangle"]
         size = interactions.n_items
         matrix = np.empty((size, size), dtype=np.float32)

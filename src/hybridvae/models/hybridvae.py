@@ -122,18 +122,18 @@ class Network(VAENetwork):
 
     def forward(self, bag: Bag) -> tuple[Tensor, Tensor, Tensor]:
         """Histories -> query (B, D + K), mu and log sigma^2 (B, L), with z = mu + sigma * eps in training."""
-        weights = self._weights(bag)
-        mu, log_variance = self._encode(bag, weights)
+        counts, kept = self._history(bag)
+        mu, log_variance = self._encode(bag, counts, kept)
         z = mu + torch.exp(0.5 * log_variance) * torch.randn_like(mu) if self.training else mu
         query = self.query(z)
         if self.linear_in is not None:
-            unit = weights * _per_item(bag, bag.lengths.clamp(min=1).rsqrt())
+            unit = kept * bag.spread(bag.total(counts**2).rsqrt())
             query = torch.cat([query, self.linear_in(bag.items, bag.offsets, per_sample_weights=unit)], dim=1)
         return query, mu, log_variance
 
     def encode(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """Histories -> mu (B, L) and log sigma^2 (B, L)."""
-        return self._encode(bag, self._weights(bag))
+        return self._encode(bag, *self._history(bag))
 
     def query(self, z: Tensor) -> Tensor:
         """(B, L) -> (B, D): the point of the text space that the users are looking for."""
@@ -147,13 +147,16 @@ class Network(VAENetwork):
             scores = query @ self.output_vectors.T
         return scores.float() if self.output_bias is None else scores.float() + self.output_bias
 
-    def _weights(self, bag: Bag) -> Tensor:
-        """(N,) 1 for each item of each history, and in training 0 or 1 / (1 - p) by the input dropout."""
-        return F.dropout(torch.ones_like(bag.items, dtype=torch.float32), self.config.input_dropout, self.training)
+    def _history(self, bag: Bag) -> tuple[Tensor, Tensor]:
+        """(N,) what each item of each history counts, and the same with 0 or 1 / (1 - p) times that by input dropout.
 
-    def _encode(self, bag: Bag, weights: Tensor) -> tuple[Tensor, Tensor]:
-        lengths = bag.lengths.clamp(min=1)
-        entered = weights * _per_item(bag, lengths.rsqrt()) if self.config.normalised_input else weights
+        In training all count the same: what is hidden there and to be foretold may be early as well as late.
+        """
+        counts = bag.by_recency(0.0 if self.training else self.config.recency)
+        return counts, F.dropout(counts, self.config.input_dropout, self.training)
+
+    def _encode(self, bag: Bag, counts: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+        entered = kept * bag.spread(bag.total(counts**2).rsqrt()) if self.config.normalised_input else kept
         summed = self.embedding(bag.items, bag.offsets, per_sample_weights=entered) + self.embedding_bias  # (B, H)
         if self.text is not None:
             mean = F.embedding_bag(  # (B, D)
@@ -162,7 +165,7 @@ class Network(VAENetwork):
                 bag.offsets,
                 mode="sum",
                 include_last_offset=True,
-                per_sample_weights=weights * _per_item(bag, 1 / lengths),
+                per_sample_weights=kept * bag.spread(1 / bag.total(counts)),
             )
             summed = summed + self.text(mean)
         hidden = self.hidden(summed)
@@ -203,11 +206,6 @@ def _is_half(precision: str, device: torch.device) -> bool:
     return device.type == "cpu" and any(
         has for name, has in torch.cpu.get_capabilities().items() if name.endswith("_bf16")
     )
-
-
-def _per_item(bag: Bag, of_users: Tensor) -> Tensor:
-    """(B,) -> (N,): what belongs to a user, for each item of the user's history."""
-    return torch.repeat_interleave(of_users, bag.lengths)
 
 
 class Model(VAERecommender):

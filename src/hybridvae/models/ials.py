@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from hybridvae.config import parse_config
 from hybridvae.files import atomic_path, read_json, write_json
-from hybridvae.interactions import FloatArray, IntArray, Interactions
+from hybridvae.interactions import FloatArray, IntArray, Interactions, by_recency
 from hybridvae.models import Context, OnEpoch, Validation
 from hybridvae.seeds import derive_seed
 
@@ -24,12 +24,15 @@ class Config:
     regularization: float = 10.0  # lambda
     alpha: float = 1.0  # a positive weighs 1 + alpha, everything else 1
     iterations: int = 15
+    recency: float = 0.0  # an item of a history counts age^-recency: the latest 1, one of age 4 half that at 0.5
 
     def __post_init__(self) -> None:
         if self.factors < 1 or self.iterations < 1:
             raise ValueError("factors and iterations must be at least 1")
         if self.regularization <= 0 or self.alpha <= 0:
             raise ValueError("regularization and alpha must be above 0")
+        if self.recency < 0:
+            raise ValueError("recency must not be negative")
 
 
 class Model:
@@ -48,31 +51,32 @@ class Model:
         self.config = config
         self.seed = derive_seed(context.seed, "ials", "fit")
         self.item_factors: FloatArray = np.zeros((0, config.factors), dtype=np.float32)
-        self.positives = sparse.csr_matrix((0, 0), dtype=np.float32)
+        self.histories = sparse.csr_matrix((0, 0), dtype=np.float32)
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
     ) -> Self:
         """Solve for users and items in turn; the confidence of a positive is c_ui = 1 + alpha, as in the paper."""
-        self.positives = interactions.positives
+        self.histories = interactions.histories
         als = self._als()
         # With one BLAS thread sums have one order, and so the same seed gives the same bytes on any number of
         # cores; the threads of implicit's own each take rows of their own.
         with threadpool_limits(1, "blas"):
-            als.fit(self._confidence(self.positives), show_progress=False)
+            als.fit(self._confidence(interactions.positives), show_progress=False)
         self.item_factors = als.item_factors
         return self
 
     def scores(self, users: IntArray) -> FloatArray:
         """(B,) -> (B, I)."""
-        return self.scores_of(self.positives[users])
+        return self.scores_of(self.histories[users])
 
     def scores_of(self, histories: sparse.csr_matrix) -> FloatArray:
         """(B, I) histories -> (B, I): Y x_u with x_u = (Y' C_u Y + lambda 1)^-1 Y' C_u p_u (eq. 4)."""
         als = self._als()
         als.item_factors = self.item_factors
         with threadpool_limits(1, "blas"):
-            user_factors = als.recalculate_user(np.arange(histories.shape[0]), self._confidence(histories))
+            weights = by_recency(histories, self.config.recency)
+            user_factors = als.recalculate_user(np.arange(histories.shape[0]), self._confidence(weights))
         scores: FloatArray = user_factors @ self.item_factors.T
         return scores
 
@@ -87,9 +91,10 @@ class Model:
                 random_state=self.seed,
             )
 
-    def _confidence(self, positives: sparse.csr_matrix) -> sparse.csr_matrix:
-        """c_ui of the positives. implicit's own `alpha` would weigh them alpha, not 1 + alpha."""
-        return positives * np.float32(1 + self.config.alpha)
+    def _confidence(self, weights: sparse.csr_matrix) -> sparse.csr_matrix:
+        """c_ui = 1 + alpha x_ui where x_ui is stored. implicit's own `alpha` would give alpha x_ui."""
+        confidence = 1 + np.float32(self.config.alpha) * weights.data
+        return sparse.csr_matrix((confidence, weights.indices, weights.indptr), shape=weights.shape)
 
     def save(self, folder: Path) -> None:
         """Write `model.safetensors`, the (I, F) item factors, and `config.json`."""
@@ -103,5 +108,5 @@ class Model:
         where = folder / "config.json"
         model = cls(parse_config(Config, read_json(where), where=str(where)), context)
         model.item_factors = load_file(folder / "model.safetensors")["item_factors"]
-        model.positives = interactions.positives
+        model.histories = interactions.histories
         return model

@@ -1,14 +1,15 @@
 """Item-KNN: items are alike when the same users like them (Deshpande & Karypis 2004, cosine)."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
 from scipy import sparse
 
-from hybridvae.files import atomic_path
-from hybridvae.interactions import FloatArray, IntArray, Interactions
+from hybridvae.config import parse_config
+from hybridvae.files import atomic_path, read_json, write_json
+from hybridvae.interactions import FloatArray, IntArray, Interactions, by_recency
 from hybridvae.models import Context, OnEpoch, Validation
 from hybridvae.ranking import top_k
 
@@ -24,10 +25,13 @@ class Config:
     # Whose k neighbours count: those that an item of the history names (as in the paper), or those that the item
     # to be scored names (as many later implementations have it).
     neighbours_of: Literal["history", "scored"] = "history"
+    recency: float = 0.0  # an item of a history counts age^-recency: the latest 1, one of age 4 half that at 0.5
 
     def __post_init__(self) -> None:
         if self.k < 1 or self.shrink < 0:
             raise ValueError("k must be at least 1 and shrink must not be negative")
+        if self.recency < 0:
+            raise ValueError("recency must not be negative")
 
 
 class Model:
@@ -41,20 +45,20 @@ class Model:
     def __init__(self, config: Config, context: Context) -> None:
         self.config = config
         self.similarity = sparse.csr_matrix((0, 0), dtype=np.float32)
-        self.positives = sparse.csr_matrix((0, 0), dtype=np.float32)
+        self.histories = sparse.csr_matrix((0, 0), dtype=np.float32)
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
     ) -> Self:
         """Keep, of each item, the k most similar others: s_ij = |U_i and U_j| / (sqrt(|U_i| |U_j|) + shrink)."""
-        self.positives = interactions.positives
-        users_of = self.positives.T.tocsr()  # (I, U)
+        positives, self.histories = interactions.positives, interactions.histories
+        users_of = positives.T.tocsr()  # (I, U)
         n_items = users_of.shape[0]
         lengths = np.sqrt(np.diff(users_of.indptr)).astype(np.float32)
         rows_at_a_time = max(1, _BLOCK // max(1, n_items))
         kept: list[sparse.csr_matrix] = []
         for start in range(0, n_items, rows_at_a_time):
-            block = np.asarray((users_of[start : start + rows_at_a_time] @ self.positives).todense(), dtype=np.float32)
+            block = np.asarray((users_of[start : start + rows_at_a_time] @ positives).todense(), dtype=np.float32)
             height = len(block)
             block[np.arange(height), np.arange(start, start + height)] = 0  # an item is not its own neighbour
             denominator = lengths[start : start + height, None] * lengths + np.float32(self.config.shrink)
@@ -71,21 +75,24 @@ class Model:
 
     def scores(self, users: IntArray) -> FloatArray:
         """(B,) -> (B, I)."""
-        return self.scores_of(self.positives[users])
+        return self.scores_of(self.histories[users])
 
     def scores_of(self, histories: sparse.csr_matrix) -> FloatArray:
-        """(B, I) histories -> (B, I): score_j = sum of the kept s_ij over the items i of the history."""
-        return np.asarray((histories @ self.similarity).todense(), dtype=np.float32)
+        """(B, I) histories -> (B, I): score_j = sum of x_i s_ij over the items i of the history."""
+        weights = by_recency(histories, self.config.recency)
+        return np.asarray((weights @ self.similarity).todense(), dtype=np.float32)
 
     def save(self, folder: Path) -> None:
-        """Write `similarity.npz`, the (I, I) sparse matrix of kept similarities: row history, column scored."""
+        """Write `similarity.npz`, the (I, I) kept similarities (row history, column scored), and `config.json`."""
         with atomic_path(folder / "similarity.npz") as partial, partial.open("wb") as file:
             sparse.save_npz(file, self.similarity)
+        write_json(folder / "config.json", asdict(self.config))
 
     @classmethod
     def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
-        """Read `similarity.npz`."""
-        model = cls(Config(), context)
+        """Read what `save` wrote."""
+        where = folder / "config.json"
+        model = cls(parse_config(Config, read_json(where), where=str(where)), context)
         model.similarity = sparse.load_npz(folder / "similarity.npz").tocsr()
-        model.positives = interactions.positives
+        model.histories = interactions.histories
         return model

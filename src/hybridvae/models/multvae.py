@@ -36,7 +36,7 @@ class Network(VAENetwork):
 
     def __init__(self, config: Config, n_items: int) -> None:
         super().__init__()
-        self.input_dropout = config.input_dropout
+        self.input_dropout, self.recency = config.input_dropout, config.recency
         self.embedding = nn.EmbeddingBag(n_items, config.hidden_dim, mode="sum", include_last_offset=True)
         self.embedding_bias = nn.Parameter(torch.zeros(config.hidden_dim))
         self.mu = nn.Linear(config.hidden_dim, config.latent_dim)
@@ -55,9 +55,9 @@ class Network(VAENetwork):
 
     def encode(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """Histories -> mu (B, L) and log sigma^2 (B, L): x / ||x||, dropout, tanh layer."""
-        lengths = bag.lengths
-        weights = torch.repeat_interleave(lengths.clamp(min=1).float().rsqrt(), lengths)  # (N,) of a unit row
-        weights = F.dropout(weights, self.input_dropout, self.training)
+        counts = bag.by_recency(0.0 if self.training else self.recency)  # (N,)
+        unit = counts * bag.spread(bag.total(counts**2).rsqrt())
+        weights = F.dropout(unit, self.input_dropout, self.training)
         summed = self.embedding(bag.items, bag.offsets, per_sample_weights=weights)
         hidden = torch.tanh(summed + self.embedding_bias)  # (B, H)
         return self.mu(hidden), self.log_variance(hidden)
