@@ -48,6 +48,9 @@ def main() -> None:
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--only-tune", action="store_true", help="stop before the test part is looked at")
     part.add_argument("--tuned", action="store_true", help="tune nothing: take what was tried from the tuning file")
+    parser.add_argument(
+        "--tune", nargs="+", metavar="MODEL", help="tune these, and take the others' from the tuning file"
+    )
     arguments = parser.parse_args()
     try:
         benchmark(arguments)
@@ -63,12 +66,16 @@ def benchmark(arguments: argparse.Namespace) -> None:
         raise HybridVAEError(f"sources.{dataset} is not declared in params.yaml: declare it, or take one that is.")
     parse_config(SplitConfig, params["split"] | {"strategy": strategy}, where="split")
     tuned, tuning = RESULTS / f"{dataset}.json", RESULTS / "tuning" / f"{dataset}.json"
-    wanted = tuned if strategy != "temporal" else tuning if arguments.tuned else None
+    if unknown := set(arguments.tune or []) - set(params["models"]):
+        raise HybridVAEError(f"--tune names {', '.join(sorted(unknown))}: `models` has {', '.join(params['models'])}.")
+    wanted = tuned if strategy != "temporal" else tuning if arguments.tuned or arguments.tune else None
     if wanted and not wanted.exists():
         raise HybridVAEError(f"{wanted} does not exist: run the benchmark of the temporal split, with tuning, first.")
     workspaces = Workspaces(dataset, strategy, arguments.jobs)
     if strategy == "temporal":
-        tried = read_json(tuning)["models"] if arguments.tuned else tune(workspaces, params, dataset)
+        tried = read_json(tuning)["models"] if wanted else {}
+        if not arguments.tuned:
+            tried |= tune(workspaces, params | {"models": arguments.tune or params["models"]}, dataset)
         write_json(tuning, {"dataset": dataset, "models": tried})
         if arguments.only_tune:
             return

@@ -1,11 +1,14 @@
-"""One configuration for all data: of each model the one with the best mean validation rank over the tuned data sets.
+"""One configuration for all data: of each model the one with the best mean validation rank over tuned data sets.
 
-    python benchmarks/defaults.py            # prints it, and writes it into params.yaml
+    python benchmarks/defaults.py                                # over all that were tuned
+    python benchmarks/defaults.py ml-100k musical_instruments    # over these
 
-Only configurations that every data set's budget reached are compared; ties go to the one tried first.
+It is printed, and written into params.yaml. Only configurations that every data set's budget reached are compared; ties
+go to the one tried first.
 """
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,10 @@ TUNING = ROOT / "docs" / "benchmarks" / "tuning"
 
 def main() -> None:
     """Print the defaults, write them into params.yaml, and restate what the benchmarks chose beside them."""
-    best = best_mean_rank([read_json(path)["models"] for path in sorted(TUNING.glob("*.json"))])
+    chosen = [path for path in sorted(TUNING.glob("*.json")) if path.stem in sys.argv[1:] or not sys.argv[1:]]
+    if not chosen:
+        sys.exit(f"defaults: none of {', '.join(sys.argv[1:])} was tuned: {TUNING.relative_to(ROOT)} has no such file.")
+    best = best_mean_rank([read_json(path)["models"] for path in chosen])
     for model, parameters in best.items():
         print(f"{model}: {json.dumps(parameters)}")
     with_parameters(ROOT / "params.yaml", best)

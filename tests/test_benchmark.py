@@ -192,6 +192,8 @@ def test_writing_parameters_changes_their_lines_alone(tmp_path):
         (["benchmark.py", "nowhere"], "sources.nowhere is not declared in params.yaml"),
         (["ablation.py", "nowhere"], "sources.nowhere is not declared in params.yaml"),
         (["benchmark.py", "ml-100k", "--split", "sideways"], "use one of temporal, leave_one_out"),
+        (["benchmark.py", "ml-100k", "--tune", "magic"], "--tune names magic: `models` has popularity, content"),
+        (["defaults.py", "nowhere"], "none of nowhere was tuned"),
     ],
 )
 def test_a_mistake_ends_in_one_sentence(command, words):
