@@ -143,6 +143,11 @@ def test_the_overview_of_ablations():
         "| without bias | -25.0% | -25.0% |",
         "| titles alone | - | - |",
     ]
+    other = an_ablation() | {"dataset": "fair", "remark": "It is older."}
+    other["variants"] = other["variants"] | {"without text": other["variants"]["without bias"]}
+    lines = ablation_overview([an_ablation(), other]).splitlines()
+    assert lines[-1] == "| without text | - | - | -25.0% | -25.0% |", "what one data set alone has is shown too"
+    assert "made at commit `abcdef012345`. It is older.\n" in ablation_page(other)
 
 
 def test_every_variant_of_the_ablation_is_a_configuration_that_differs_in_one_thing():

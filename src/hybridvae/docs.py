@@ -192,7 +192,7 @@ def ablation_page(report: Report) -> str:
             "column counts seeds by the full ranking. No variant was tuned by itself.",
             "",
             f"Written by `make docs` from `{report['dataset']}-ablation.json`, which `{report['command']}` made at "
-            f"commit `{report['commit'][:12]}`.",
+            f"commit `{report['commit'][:12]}`." + (f" {report['remark']}" if "remark" in report else ""),
             "",
             _table(head, rows),
             "What each changes:",
@@ -211,7 +211,7 @@ def ablation_overview(reports: list[Report]) -> str:
         for protocol in ("full", "sampled")
     ]
     rows = []
-    for name in reports[0]["variants"]:
+    for name in dict.fromkeys(name for report in reports for name in report["variants"]):
         cells = [name]
         for report in reports:
             usual, *_ = report["variants"].values()
