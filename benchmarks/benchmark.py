@@ -52,6 +52,8 @@ def main() -> None:
         "--tune", nargs="+", metavar="MODEL", help="tune these, and take the others' from the tuning file"
     )
     arguments = parser.parse_args()
+    if arguments.tune and (arguments.tuned or arguments.split != "temporal"):
+        sys.exit("benchmark: --tune goes neither with --tuned nor with another split than the temporal one.")
     try:
         benchmark(arguments)
     except HybridVAEError as error:

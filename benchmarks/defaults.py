@@ -7,6 +7,7 @@ It is printed, and written into params.yaml. Only configurations that every data
 go to the one tried first.
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Mapping
@@ -24,10 +25,13 @@ TUNING = ROOT / "docs" / "benchmarks" / "tuning"
 
 def main() -> None:
     """Print the defaults, write them into params.yaml, and restate what the benchmarks chose beside them."""
-    chosen = [path for path in sorted(TUNING.glob("*.json")) if path.stem in sys.argv[1:] or not sys.argv[1:]]
-    if not chosen:
-        sys.exit(f"defaults: none of {', '.join(sys.argv[1:])} was tuned: {TUNING.relative_to(ROOT)} has no such file.")
-    best = best_mean_rank([read_json(path)["models"] for path in chosen])
+    parser = argparse.ArgumentParser(description="Write the configurations of best mean rank into params.yaml.")
+    parser.add_argument("datasets", nargs="*", help="tuned data sets (default: all)")
+    tuned = {path.stem: path for path in sorted(TUNING.glob("*.json"))}
+    chosen = parser.parse_args().datasets or list(tuned)
+    if missing := [dataset for dataset in chosen if dataset not in tuned]:
+        sys.exit(f"defaults: {', '.join(missing)} was not tuned: {TUNING.relative_to(ROOT)} has {', '.join(tuned)}.")
+    best = best_mean_rank([read_json(tuned[dataset])["models"] for dataset in chosen])
     for model, parameters in best.items():
         print(f"{model}: {json.dumps(parameters)}")
     with_parameters(ROOT / "params.yaml", best)

@@ -198,7 +198,8 @@ def test_writing_parameters_changes_their_lines_alone(tmp_path):
         (["ablation.py", "nowhere"], "sources.nowhere is not declared in params.yaml"),
         (["benchmark.py", "ml-100k", "--split", "sideways"], "use one of temporal, leave_one_out"),
         (["benchmark.py", "ml-100k", "--tune", "magic"], "--tune names magic: `models` has popularity, content"),
-        (["defaults.py", "nowhere"], "none of nowhere was tuned"),
+        (["benchmark.py", "ml-100k", "--tune", "ease", "--tuned"], "--tune goes neither with --tuned nor"),
+        (["defaults.py", "ml-100k", "nowhere"], "nowhere was not tuned: docs/benchmarks/tuning has beauty"),
     ],
 )
 def test_a_mistake_ends_in_one_sentence(command, words):

@@ -136,9 +136,7 @@ def benchmark_page(report: Report) -> str:
                 f"{any_model['users']:,} users with {any_model['targets']:,} targets in the test part; seeds "
                 f"{', '.join(map(str, report['seeds']))} for the models that draw. {tuned} {_HOW}",
                 "",
-                f"Written by `make docs` from `{_name(report)}.json`, which `{report['command']}` made at commit "
-                f"`{report['commit'][:12]}` from raw reviews with sha256 `{report['raw_sha256'][:12]}...`."
-                + (f" {report['remark']}" if "remark" in report else ""),
+                _origin(report, _name(report)),
                 "",
                 "## Comparison",
                 "",
@@ -191,8 +189,7 @@ def ablation_page(report: Report) -> str:
             f"temporal split, mean and standard deviation over seeds {', '.join(map(str, report['seeds']))}; the last "
             "column counts seeds by the full ranking. No variant was tuned by itself.",
             "",
-            f"Written by `make docs` from `{report['dataset']}-ablation.json`, which `{report['command']}` made at "
-            f"commit `{report['commit'][:12]}`." + (f" {report['remark']}" if "remark" in report else ""),
+            _origin(report, f"{report['dataset']}-ablation"),
             "",
             _table(head, rows),
             "What each changes:",
@@ -286,6 +283,15 @@ def _slices(models: Report, slicing: str, prefix: str) -> str:
         values = [(name, of_model["slices"][slicing][name]["full"]["mean"]) for name in names]
         rows.append([TITLES.get(model, model)] + [_bold(f"{value:.4f}", value == best[name]) for name, value in values])
     return _table(head, rows)
+
+
+def _origin(report: Report, name: str) -> str:
+    """Which file a page was written from, and how that was made."""
+    raw = f" from raw reviews with sha256 `{report['raw_sha256'][:12]}...`" if "raw_sha256" in report else ""
+    return (
+        f"Written by `make docs` from `{name}.json`, which `{report['command']}` made at commit "
+        f"`{report['commit'][:12]}`{raw}." + (f" {report['remark']}" if "remark" in report else "")
+    )
 
 
 def _name(report: Report) -> str:
