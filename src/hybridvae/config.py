@@ -3,9 +3,11 @@
 import dataclasses
 import types
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from hybridvae.errors import HybridVAEError
+from hybridvae.files import read_json
 
 T = TypeVar("T")
 
@@ -34,6 +36,16 @@ def parse_config(cls: type[T], block: Mapping[str, Any] | None, *, where: str) -
         return cls(**values)
     except ValueError as error:  # raised by a dataclass's own checks
         raise HybridVAEError(f"{where}: {error}") from None
+
+
+def read_config(cls: type[T], folder: Path) -> T:
+    """The dataclass `cls` from the `config.json` of a saved model.
+
+    Raises:
+        HybridVAEError: as `parse_config`.
+    """
+    path = folder / "config.json"
+    return parse_config(cls, read_json(path), where=str(path))
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:

@@ -84,15 +84,17 @@ def read_interactions(
 ) -> Interactions:
     """Read the rows of a folder that `split` wrote, up to and including the part `upto`.
 
+    They lie in the order of (user, timestamp, item id), which is what ages are counted in.
+
     Args:
         vocabulary: folder with users.parquet and items.parquet; by default `folder` itself.
         vectors: file of item vectors, for models that want them.
     """
     home = vocabulary or folder
     users, items = pd.read_parquet(home / "users.parquet"), pd.read_parquet(home / "items.parquet")
-    columns = ["user_index", "item_index", "rating", "timestamp", "positive", "part"]
+    columns = ["user_index", "item_index", "rating", "positive", "part"]
     rows = pd.read_parquet(folder / "rows.parquet", columns=columns)
-    rows = rows[rows["part"] <= PARTS.index(upto)].sort_values(["user_index", "timestamp", "item_index"])
+    rows = rows[rows["part"] <= PARTS.index(upto)]
     shape = (len(users), len(items))
 
     def matrix(chosen: pd.DataFrame, values: npt.NDArray[Any]) -> sparse.csr_matrix:

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hybridvae import training
-from hybridvae.config import parse_config
+from hybridvae.config import read_config
 from hybridvae.errors import HybridVAEError
-from hybridvae.files import atomic_path, read_json, write_json
+from hybridvae.files import atomic_path, write_json
 from hybridvae.interactions import FloatArray, IntArray, Interactions
 from hybridvae.models import Context, EpochMetrics, OnEpoch, Validation
 from hybridvae.seeds import derive_seed, random_generator
@@ -292,8 +292,7 @@ class VAERecommender(ABC):
     @classmethod
     def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
         """Read what `save` wrote."""
-        where = folder / "config.json"
-        model = cls(parse_config(cls.config_type, read_json(where), where=str(where)), context)
+        model = cls(read_config(cls.config_type, folder), context)
         tensors = load_file(folder / "model.safetensors")
         model.network = model.build(interactions.n_items, tensors.pop("item_vectors", None))
         model.network.load_state_dict(tensors)

@@ -8,9 +8,9 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
-from hybridvae.config import parse_config
+from hybridvae.config import read_config
 from hybridvae.errors import HybridVAEError
-from hybridvae.files import atomic_path, read_json, write_json
+from hybridvae.files import atomic_path, write_json
 from hybridvae.interactions import FloatArray, IntArray, Interactions, by_recency
 from hybridvae.models import Context, OnEpoch, Validation
 
@@ -89,8 +89,7 @@ class Model:
     @classmethod
     def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
         """Read what `save` wrote."""
-        where = folder / "config.json"
-        model = cls(parse_config(Config, read_json(where), where=str(where)), context)
+        model = cls(read_config(Config, folder), context)
         model.histories = interactions.histories
         triangle = load_file(folder / "model.safetensors")["triangle"]
         size = interactions.n_items

@@ -7,8 +7,8 @@ from typing import Literal, Self
 import numpy as np
 from scipy import sparse
 
-from hybridvae.config import parse_config
-from hybridvae.files import atomic_path, read_json, write_json
+from hybridvae.config import read_config
+from hybridvae.files import atomic_path, write_json
 from hybridvae.interactions import FloatArray, IntArray, Interactions, by_recency
 from hybridvae.models import Context, OnEpoch, Validation
 from hybridvae.ranking import top_k
@@ -91,8 +91,7 @@ class Model:
     @classmethod
     def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
         """Read what `save` wrote."""
-        where = folder / "config.json"
-        model = cls(parse_config(Config, read_json(where), where=str(where)), context)
+        model = cls(read_config(Config, folder), context)
         model.similarity = sparse.load_npz(folder / "similarity.npz").tocsr()
         model.histories = interactions.histories
         return model
