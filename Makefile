@@ -5,7 +5,7 @@ VENV := .venv
 # DVC and its queue call `python` and `dvc` by name, so the environment's programs come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help reproduce test preprocess train-best baseline evaluate visualize benchmark ablation validate-judge docs lock
+.PHONY: help reproduce all test preprocess tune train-best baseline evaluate visualize compare benchmark ablation validate-judge docs lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -15,6 +15,11 @@ reproduce: $(VENV)/ready ## from nothing to the table: set up, then run every st
 	dvc repro
 	python -m hybridvae table
 
+all: tune ## tune HybridVAE, then every stage with its winner, and the documents
+	dvc repro
+	python -m hybridvae table
+	python -m hybridvae docs
+
 test: $(VENV)/ready-test ## tests, ruff and mypy
 	ruff check .
 	ruff format --check .
@@ -23,6 +28,9 @@ test: $(VENV)/ready-test ## tests, ruff and mypy
 
 preprocess: $(VENV)/ready ## fetch, clean, split and embed
 	dvc repro embed
+
+tune: $(VENV)/ready ## run a grid on DVC's queue, write its winner into params.yaml: MODEL=ease DATASET=beauty GRID=specified JOBS=2
+	python -m hybridvae tune $(MODEL) $(if $(DATASET),--dataset $(DATASET)) $(if $(GRID),--grid $(GRID)) --jobs $(or $(JOBS),2)
 
 train-best: $(VENV)/ready ## HybridVAE: validate, then train on training + validation
 	dvc repro train@hybridvae
@@ -35,6 +43,9 @@ evaluate: $(VENV)/ready ## judge every model on the test part and compare
 
 visualize: $(VENV)/ready ## draw the figures
 	dvc repro visualize
+
+compare: $(VENV)/ready ## print the experiments side by side, and means over seeds: MODEL=ease
+	python -m hybridvae compare $(MODEL)
 
 benchmark: $(VENV)/ready ## every model tuned, several seeds: DATASET=beauty SEEDS=5 [SPLIT=cold_items]
 	python benchmarks/benchmark.py $(DATASET) --seeds $(or $(SEEDS),5) --split $(or $(SPLIT),temporal)
@@ -52,6 +63,8 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...')"
 	$(PYTHON) -m venv $(VENV)
 	pip install --quiet --constraint requirements.lock --editable .
+	python -m hybridvae plots-page $(VENV)/plots.html
+	dvc config --local plots.html_template ../$(VENV)/plots.html  # so that `dvc plots` needs no network
 	touch $@
 
 $(VENV)/ready-test: $(VENV)/ready

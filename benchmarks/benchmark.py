@@ -11,9 +11,7 @@ the configurations that the temporal one chose.
 import argparse
 import sys
 from collections import Counter, defaultdict
-from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,10 +23,10 @@ from hybridvae.comparison import compare
 from hybridvae.config import parse_config
 from hybridvae.errors import HybridVAEError
 from hybridvae.evaluation import Judgement
+from hybridvae.experiments.grid import configurations
 from hybridvae.files import read_json, write_json
 from hybridvae.interactions import read_interactions, read_targets
 from hybridvae.models import Context, create
-from hybridvae.seeds import random_generator
 from hybridvae.slices import slices
 from hybridvae.splitting import SplitConfig
 from hybridvae.summary import EvaluationConfig, summarise, user_weights
@@ -128,14 +126,6 @@ def benchmark(arguments: argparse.Namespace) -> None:
     }
     write_json(RESULTS / f"{name}.json", report)
     print(f"benchmark: wrote {(RESULTS / name).relative_to(ROOT)}.json")
-
-
-def configurations(model: str, defaults: Block, grid: dict[str, list[Any]], *, at_most: int, seed: int) -> list[Block]:
-    """Points of the grid as whole blocks: the defaults, then others in a seeded order, the same for all data sets."""
-    points = [defaults | dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
-    others = [point for point in points if point != defaults]
-    order = random_generator(seed, "grid", model).permutation(len(others))
-    return [defaults, *(others[index] for index in order)][:at_most]
 
 
 def tune(workspaces: Workspaces, params: Block, dataset: str) -> dict[str, list[Block]]:

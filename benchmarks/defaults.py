@@ -11,14 +11,14 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from ruamel.yaml import YAML
 from runs import ROOT
 
-from hybridvae.files import atomic_path, read_json, write_json
+from hybridvae.experiments.grid import with_parameters
+from hybridvae.files import read_json, write_json
 
 TUNING = ROOT / "docs" / "benchmarks" / "tuning"
 
@@ -66,19 +66,6 @@ def best_mean_rank(tunings: list[Mapping[str, list[dict[str, Any]]]]) -> dict[st
 def overrides(parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that are not the defaults."""
     return {key: value for key, value in parameters.items() if value != defaults.get(key)}
-
-
-def with_parameters(path: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
-    """Change values of params.yaml, block by block; its comments and layout stay."""
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    yaml.representer.add_representer(type(None), lambda out, _: out.represent_scalar("tag:yaml.org,2002:null", "null"))
-    params = yaml.load(path.read_text(encoding="utf-8"))
-    for name, block in changes.items():
-        params[name].update(block)
-    with atomic_path(path) as partial, partial.open("w", encoding="utf-8") as file:
-        yaml.dump(params, file)
 
 
 if __name__ == "__main__":

@@ -44,9 +44,11 @@ def main() -> str:
     write_json(
         metrics("validation", f"{name}.json"), {"dataset": DATASET, "model": name, "split": "validation", **summary}
     )
+    ndcg_at_10 = summary["full"]["ndcg@10"]["mean"]
+    write_json(metrics("tuning", f"{name}.json"), {f"{name} validation ndcg@10": ndcg_at_10})
     state.forget()
     chosen = f"epoch {model.epochs} of {len(history)}, " if model.epochs else ""
-    return f"{name} on {DATASET}: {chosen}NDCG@10 {summary['full']['ndcg@10']['mean']:.4f} (full ranking, validation)"
+    return f"{name} on {DATASET}: {chosen}NDCG@10 {ndcg_at_10:.4f} (full ranking, validation)"
 
 
 run(main)

@@ -27,6 +27,27 @@ def main() -> None:
     table.add_argument("--metrics", type=Path, default=Path("metrics"))
     table.set_defaults(command=_table)
 
+    tune = commands.add_parser(
+        "tune", help="run a grid of params.yaml on DVC's queue; its winner goes into params.yaml"
+    )
+    tune.add_argument("models", nargs="*", default=["hybridvae"], metavar="MODEL", help="(default: hybridvae)")
+    tune.add_argument("--dataset", help="set `dataset` in params.yaml first (default: what is there)")
+    tune.add_argument("--grid", default="search", help="a block of `grid`: search or specified (default: %(default)s)")
+    tune.add_argument("--configurations", type=int, metavar="N", help="at most (default: the grid's budget, or all)")
+    tune.add_argument("--minutes", type=float, metavar="N", help="after which none starts (default: likewise)")
+    tune.add_argument("--jobs", type=int, default=2, metavar="N", help="at a time (default: %(default)s)")
+    tune.set_defaults(command=_tune)
+
+    compare = commands.add_parser(
+        "compare", help="print the experiments of this clone side by side, and means over seeds"
+    )
+    compare.add_argument("model", nargs="?", default="hybridvae", metavar="MODEL", help="(default: %(default)s)")
+    compare.set_defaults(command=_compare)
+
+    page = commands.add_parser("plots-page", help="write the page that `dvc plots` opens without a network")
+    page.add_argument("path", type=Path)
+    page.set_defaults(command=_plots_page)
+
     docs = commands.add_parser("docs", help="write the committed results into the README and docs/benchmarks")
     docs.add_argument("--root", type=Path, default=Path(), help="the repository (default: this folder)")
     docs.set_defaults(command=_docs)
@@ -62,6 +83,37 @@ def _table(arguments: argparse.Namespace) -> None:
     from hybridvae.docs import compared
 
     print(plain_report(*compared(arguments.metrics)))
+
+
+def _tune(arguments: argparse.Namespace) -> None:
+    from hybridvae import figures
+    from hybridvae.experiments.comparing import plain
+    from hybridvae.experiments.tuning import Limits, tune
+
+    limits = Limits(arguments.configurations, arguments.minutes, arguments.jobs)
+    for model in arguments.models:
+        table = tune(Path(), model, grid=arguments.grid, dataset=arguments.dataset, limits=limits)
+        print(plain(table))
+        folder, name = Path("plots/tuning"), table.attrs["name"]
+        figures.save(figures.tuning(table, title=table.attrs["title"]), folder, name)
+        best = table.drop(columns=["experiment", "ndcg@10", "note"]).iloc[0].to_dict()
+        print(f"{model}: the winner's values are in params.yaml now, `dvc repro` trains with them: {best}")
+        print(f"wrote {folder / name}.csv, .png and .svg")
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from hybridvae.experiments.comparing import experiments, over_seeds, plain
+
+    table = experiments(Path(), arguments.model)
+    print(plain(table))
+    if len(seeds := over_seeds(table)):
+        print(f"\nmean and standard deviation over seeds\n{plain(seeds)}")
+
+
+def _plots_page(arguments: argparse.Namespace) -> None:
+    from hybridvae.experiments.plots import write_page
+
+    write_page(arguments.path)
 
 
 def _docs(arguments: argparse.Namespace) -> None:

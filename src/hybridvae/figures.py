@@ -90,6 +90,81 @@ def comparison(values: pd.DataFrame, *, title: str) -> Figure:
     return figure
 
 
+def tuning(table: pd.DataFrame, *, title: str) -> Figure:
+    """A heat map of a grid, beside its ten best configurations.
+
+    Args:
+        table: a row a configuration, the best first: the grid's parameters between the columns "experiment" and
+            "ndcg@10"; the parameters that take more than one value span the map, half of them its rows.
+    """
+    done = table.dropna(subset="ndcg@10")
+    names = list(table.columns)
+    parameters = names[names.index("experiment") + 1 : names.index("ndcg@10")]
+    varied = [name for name in parameters if table[name].map(str).nunique() > 1] or parameters[:1]
+    split = (len(varied) + 1) // 2
+    down, across = varied[:split], varied[split:]
+    grid = _crossed(done, down, across)
+    best = done.head(10)[::-1]
+    with mpl.rc_context(_STYLE):
+        height = max(3.6, 1.8 + 0.26 * (len(down) + 1) * len(grid), 1.6 + 0.42 * len(best))
+        layout = ConstrainedLayoutEngine(wspace=0.06)
+        figure = Figure(figsize=(4.6 + 0.95 * len(grid.columns) + 4.6, height), layout=layout)
+        width = 1.2 + 0.95 * len(grid.columns)
+        panel, bars = figure.subplots(1, 2, width_ratios=(width, 3.4))
+        image = panel.imshow(grid, cmap="cividis", aspect="auto")
+        middle = (image.norm.vmin + image.norm.vmax) / 2
+        for row, values in enumerate(grid.to_numpy()):
+            for column, value in enumerate(values):
+                if not pd.isna(value):  # where the configuration was not run
+                    colour = "black" if value > middle else "white"
+                    panel.text(column, row, f"{value:.4f}", ha="center", va="center", color=colour, fontsize=9)
+        panel.set(title="All configurations", xlabel=", ".join(across), ylabel=", ".join(down))
+        panel.set_xticks(range(len(grid.columns)), grid.columns)
+        panel.set_yticks(range(len(grid)), grid.index)
+        panel.grid(visible=False)
+        labels = best[varied].map(_short).agg(", ".join, axis=1)
+        bars.barh(range(len(best)), best["ndcg@10"], color=[GREY] * (len(best) - 1) + [BLUE], height=0.65)
+        bars.set_yticks(range(len(best)), labels)
+        bars.set_ylabel(", ".join(varied))
+        for place, value in enumerate(best["ndcg@10"]):
+            bars.annotate(f"{value:.4f}", (value, place), (4, 0), textcoords="offset points", va="center")
+        bars.set(
+            title="The best ten" if len(done) > 10 else "In order",
+            xlabel="NDCG@10",
+            xlim=(0, 1.2 * best["ndcg@10"].max()),
+        )
+        bars.grid(visible=False, axis="y")
+        bars.xaxis.set_major_locator(MaxNLocator(4))
+        figure.suptitle(title)
+    return figure
+
+
+def _crossed(table: pd.DataFrame, down: list[str], across: list[str]) -> pd.DataFrame:
+    """The highest figure of every combination of two groups of parameters, both in the order of their values."""
+
+    def labels(names: list[str]) -> "pd.Categorical":
+        of_rows = table[names].map(_short).agg("\n".join, axis=1) if names else pd.Series("", index=table.index)
+        order = table[names].map(_sortable).sort_values(names).index if names else table.index
+        return pd.Categorical(of_rows, categories=of_rows[order].unique())
+
+    cells = pd.DataFrame({"row": labels(down), "column": labels(across), "value": table["ndcg@10"].to_numpy()})
+    return cells.pivot_table(index="row", columns="column", values="value", aggfunc="max", observed=True)
+
+
+def _short(value: Any) -> str:
+    return (
+        "-".join(map(str, value))
+        if isinstance(value, list | tuple)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
+
+
+def _sortable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
 def save(figure: Figure, folder: Path, name: str) -> None:
     """Write a figure as `name.png` and `name.svg`, without dates."""
     with mpl.rc_context(_STYLE):

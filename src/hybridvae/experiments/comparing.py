@@ -1,0 +1,121 @@
+"""Experiments side by side: what was varied, what came of it, and the spread over seeds."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hybridvae.errors import HybridVAEError
+from hybridvae.experiments.repository import Block, Repository
+
+VALIDATION = "validation ndcg@10"
+TEST = ("test full ndcg@10", "test sampled ndcg@10")
+FIGURES = [VALIDATION, *TEST]
+_ASIDE = {"models", "sources", "grid", "ablation", "device"}  # blocks that make no experiment another one
+_STEPS = ("validate", "train", "evaluate")
+
+
+def experiments(root: Path, model: str) -> pd.DataFrame:
+    """A row an experiment that fitted the model, the best of each data set first, with the committed state among them.
+
+    Columns: experiment; dataset and seed; the parameters whose values differ; NDCG@10 by full ranking on the validation
+    part; and, where the run went on to it, by both protocols on the test part.
+
+    Raises:
+        HybridVAEError: there is no model of the name, or no experiment of it.
+    """
+    repository = Repository(root)
+    if model not in repository.params["models"]:
+        known = ", ".join(repository.params["models"])
+        raise HybridVAEError(f"there is no model {model!r}: `models` in params.yaml has {known}.")
+    kept = [(experiment.name, experiment.revision) for experiment in repository.experiments()]
+    rows = [
+        row
+        for name, revision in [("(committed)", "HEAD"), *kept]
+        if (row := _row(repository, model, name, revision)) is not None
+    ]
+    if not rows:
+        raise HybridVAEError(f"no experiment fitted {model}: `dvc exp run -S {model}.KEY=VALUE` or `make tune` does.")
+    table = pd.DataFrame(rows)
+    parameters = [column for column in table if column not in ("experiment", "dataset", "seed", *FIGURES)]
+    varied = [name for name in parameters if table[name].map(repr).nunique() > 1]
+    table = table[["experiment", "dataset", "seed", *varied, *(name for name in FIGURES if name in table)]]
+    return table.sort_values(["dataset", VALIDATION], ascending=[True, False], kind="stable", ignore_index=True)
+
+
+def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard deviation (n - 1) of experiments that differ in nothing but the seed; empty where none do.
+
+    Args:
+        table: as `experiments` gives it. Where the committed state is an experiment too, it counts once.
+    """
+    figures = [name for name in FIGURES if name in table]
+    keys = [str(name) for name in table if name not in ("experiment", "seed", *figures)]
+    told = table[keys].map(str)
+    groups = [(told.loc[rows[0]], table.loc[rows]) for rows in told.groupby(keys, sort=False).groups.values()]
+    rows: list[Block] = []
+    for values, group in groups:
+        one_each = group.drop_duplicates("seed")
+        if len(one_each) > 1:
+            row: Block = {key: values[key] for key in keys} | {"seeds": ", ".join(map(str, sorted(one_each["seed"])))}
+            for name in figures:
+                known = one_each[name].dropna()
+                row[name] = f"{known.mean():.4f} ± {known.std(ddof=1):.4f}" if len(known) == len(one_each) else ""
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def plain(table: pd.DataFrame) -> str:
+    """A table for a terminal: four digits of every figure, nothing where there is none."""
+    figures = {name: lambda value: f"{value:.4f}" for name in FIGURES if name in table and table[name].dtype == float}
+    return str(table.to_string(index=False, na_rep="", formatters=figures))
+
+
+def _row(repository: Repository, model: str, name: str, revision: str) -> Block | None:
+    """What an experiment says of a model; None where it did not fit the model with its own parameters."""
+    params, stages = repository.yaml("params.yaml", revision), repository.yaml("dvc.lock", revision).get("stages", {})
+    done = list(_up_to_date(stages, params, model))
+    figure = repository.yaml(f"metrics/tuning/{model}.json", revision).get(f"{model} {VALIDATION}")
+    if "validate" not in done or figure is None:
+        return None
+    blocks = {key: value for key, value in params.items() if key not in _ASIDE and key not in params["models"]}
+    row = {"experiment": name} | _flat(blocks) | _flat(params[model] or {}) | {VALIDATION: figure}
+    if "evaluate" in done:
+        test = repository.yaml(f"metrics/test/{model}.json", revision)
+        row |= {column: test[column.split()[1]]["ndcg@10"]["mean"] for column in TEST}
+    return row
+
+
+def _up_to_date(stages: Mapping[str, Any], params: Block, model: str) -> Iterator[str]:
+    """The steps of a model whose results are those of the parameters, in order, as dvc.lock has it.
+
+    An experiment holds all that its commit held, so what it did not run again is still there and is another's.
+    """
+    made: dict[str, str] = {}
+    for step in _STEPS:
+        stage = stages.get(f"{step}@{model}")
+        if stage is None:
+            return
+        used = stage.get("params", {}).get("params.yaml", {})
+        read = {dep["path"]: dep.get("md5") for dep in stage.get("deps", [])}
+        if any(_get(params, key) != value for key, value in used.items()):
+            return
+        if any(read.get(path) != md5 for path, md5 in made.items()):
+            return
+        made = {out["path"]: out["md5"] for out in stage["outs"] if out["path"].startswith("data/")}
+        yield step
+
+
+def _get(params: Block, key: str) -> Any:
+    value: Any = params
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _flat(block: Mapping[str, Any], prefix: str = "") -> Block:
+    found: Block = {}
+    for key, value in block.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found

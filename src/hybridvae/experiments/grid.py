@@ -1,0 +1,51 @@
+"""Grids of parameters: their points, and the way of a winner into params.yaml."""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from hybridvae.files import atomic_path
+from hybridvae.seeds import random_generator
+
+Block = dict[str, Any]
+Grid = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]]
+
+
+def points(grid: Grid) -> list[Block]:
+    """Every combination of the grid's values; of several grids, one after the other, those of each."""
+    grids = [grid] if isinstance(grid, Mapping) else grid
+    found: list[Block] = []
+    for one in grids:
+        for values in product(*one.values()):
+            point = dict(zip(one, values, strict=True))
+            if point not in found:
+                found.append(point)
+    return found
+
+
+def configurations(model: str, block: Block, grid: Grid, *, at_most: int, seed: int) -> list[Block]:
+    """The block itself, then points of the grid as whole blocks in a seeded order, the same for all data sets."""
+    others = [other for point in points(grid) if (other := block | point) != block]
+    order = random_generator(seed, "grid", model).permutation(len(others))
+    return [block, *(others[index] for index in order)][:at_most]
+
+
+def with_parameters(path: Path, changes: Mapping[str, Any]) -> None:
+    """Change values of params.yaml, single ones or blocks key by key; its comments and layout stay."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.representer.add_representer(type(None), lambda out, _: out.represent_scalar("tag:yaml.org,2002:null", "null"))
+    params = yaml.load(path.read_text(encoding="utf-8"))
+    for name, value in changes.items():
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                if params[name].get(key) != inner:  # a list that stays keeps its layout
+                    params[name][key] = inner
+        elif params[name] != value:
+            params[name] = value
+    with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
+        yaml.dump(params, file)

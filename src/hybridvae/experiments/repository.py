@@ -1,0 +1,104 @@
+"""The repository as experiments see it: git for what was, DVC's command line for what is to be."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hybridvae.errors import HybridVAEError
+
+Block = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment that DVC keeps: a commit with a name, outside all branches."""
+
+    name: str
+    revision: str
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A clone, with what is asked of git and DVC there."""
+
+    root: Path
+
+    @property
+    def params(self) -> Block:
+        """params.yaml as it is now."""
+        return self.yaml("params.yaml")
+
+    def yaml(self, path: str, revision: str | None = None) -> Block:
+        """A YAML or JSON file, now or at a revision; empty where there is none."""
+        if revision is None:
+            file = self.root / path
+            text = file.read_text(encoding="utf-8") if file.is_file() else ""
+        else:
+            found = self._call("git", "show", f"{revision}:{path}")
+            text = found.stdout if found.returncode == 0 else ""
+        # The C parser, where PyYAML has it: params.yaml is long, and read once an experiment.
+        value: Block = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+        return value
+
+    def experiments(self, prefix: str = "") -> list[Experiment]:
+        """The experiments of every commit whose names begin with `prefix`, the oldest first."""
+        listed = self.git("for-each-ref", "--sort=committerdate", "--format=%(refname) %(objectname)", "refs/exps/")
+        found = []
+        for line in listed.splitlines():
+            reference, _, revision = line.partition(" ")
+            parts = reference.split("/")  # refs/exps/<two digits>/<the rest of the baseline>/<name>
+            if len(parts) == 5 and len(parts[2]) == 2 and parts[4].startswith(prefix):
+                found.append(Experiment(parts[4], revision))
+        return found
+
+    def git(self, *arguments: str) -> str:
+        """What git says.
+
+        Raises:
+            HybridVAEError: git failed.
+        """
+        return self._checked("git", *arguments)
+
+    def dvc(self, *arguments: str, threads: int | None = None) -> str:
+        """What DVC says.
+
+        Args:
+            threads: of each process that DVC starts; None leaves the number to torch and BLAS.
+
+        Raises:
+            HybridVAEError: DVC failed.
+        """
+        return self._checked("dvc", *arguments, threads=threads)
+
+    def reproduce(self, *stages: str) -> None:
+        """Run stages with what they say shown as they say it.
+
+        Raises:
+            HybridVAEError: a stage failed; it has said why.
+        """
+        done = subprocess.run(["dvc", "repro", *stages], cwd=self.root, env=self._environment(None), check=False)
+        if done.returncode:
+            raise HybridVAEError(f"`dvc repro {' '.join(stages)}` failed: see above.")
+
+    def _checked(self, *command: str, threads: int | None = None) -> str:
+        done = self._call(*command, threads=threads)
+        if done.returncode:
+            said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+            raise HybridVAEError(f"`{' '.join(command[:4])} ...` failed: {' / '.join(said[-3:])}")
+        return done.stdout
+
+    def _call(self, *command: str, threads: int | None = None) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            command, cwd=self.root, env=self._environment(threads), capture_output=True, text=True, check=False
+        )
+
+    def _environment(self, threads: int | None) -> Mapping[str, str]:
+        # DVC's queue calls `dvc` by name, and stages call `python`: those beside this interpreter.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        return os.environ | {"PATH": path} | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
