@@ -10,7 +10,7 @@ from tqdm import tqdm
 from hybridvae.errors import HybridVAEError
 from hybridvae.experiments.repository import Repository
 
-COPIED = ("data/raw", "data/clean", "data/split")  # hold ratings, so are in no cache that a queued run could ask
+COPIED = "data/split"  # holds ratings, so is in no cache that a queued run could ask
 _LOOK = 1.0  # seconds between looks at what is done, which cost nothing
 _ASK = 10.0  # seconds between questions to the queue, which take a second of a core
 _WAITING, _RUNNING, _FAILED = "Queued", "Running", "Failed"
@@ -43,19 +43,22 @@ class Queue:
         return dict(tasks), int(workers[1]) + int(workers[2]) if workers else 0
 
     def submit(self, runs: Mapping[str, list[str]], target: str, *, label: str) -> None:
-        """Queue runs of the target, each a name -> `--set-param` values; what waits or runs already stays.
+        """Queue runs of the target alone, each a name -> `--set-param` values; what waits or runs already stays.
 
         Raises:
             HybridVAEError: DVC refused one, for instance since git knows no user.
         """
+        from dvc.cli import main as dvc  # a process for each would take a second more
+
         states, _ = self.states()
         if spent := [name for name in runs if states.get(name, _WAITING) not in (_WAITING, _RUNNING)]:
             self.repository.dvc("queue", "remove", *spent)
-        copied = [word for folder in COPIED for word in ("--copy-paths", folder)]
         missing = [name for name in runs if states.get(name) not in (_WAITING, _RUNNING)]
         for name in tqdm(missing, desc=f"{label}, queueing", unit=" runs", disable=None):
             values = [word for value in runs[name] for word in ("--set-param", value)]
-            self.repository.dvc("exp", "run", "--queue", "--name", name, *copied, *values, target)
+            how = ["--quiet", "--queue", "--single-item", "--copy-paths", COPIED, "--name", name]
+            if dvc(["--cd", str(self.repository.root), "exp", "run", *how, *values, target]):
+                raise HybridVAEError(f"DVC refused to queue {name}: see above.")
 
     def work(
         self,
