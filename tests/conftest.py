@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from projects import ROOT, new_project
 
-ROOT = Path(__file__).resolve().parent.parent
+__all__ = ["ROOT"]
 DAY = 86_400_000  # ms
 NOW = 1_400_000_000_000
 
@@ -71,3 +72,47 @@ def real_data():
     if not folder:
         pytest.skip("HYBRIDVAE_DATA is not set: no real data on this machine")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_lines(folder / "reviews.jsonl.gz", tiny_reviews(), compress=True)
+    write_lines(folder / "metadata.jsonl", tiny_metadata())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def done(tmp_path_factory, tiny_data):
+    """A project in which `dvc repro` has run; tests must leave it as it is."""
+    project = new_project(tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("cache"), tiny_data)
+    project.output = project.run("dvc", "repro")
+    project.commit("Run")
+    return project
+
+
+@pytest.fixture
+def s3():
+    """A bucket on an S3 server of this process: its address and the server's."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    client = boto3.client(
+        "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
+    )
+    client.create_bucket(Bucket="models")
+    yield "s3://models/hybridvae", endpoint
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "s3"])
+def remote(request, tmp_path):
+    """An address for a DVC remote, and its options."""
+    if request.param == "folder":
+        return str(tmp_path / "remote"), {}
+    address, endpoint = request.getfixturevalue("s3")
+    return address, {"endpointurl": endpoint, "region": "us-east-1"}

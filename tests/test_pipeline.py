@@ -1,132 +1,16 @@
 """The real stages under the real DVC, on tiny data, in a repository of their own."""
 
 import filecmp
-import json
 import os
 import re
-import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
-import pytest
 import yaml
-from conftest import ROOT, tiny_metadata, tiny_reviews, write_lines
-
-from hybridvae.files import sha256_of
-
-STAGES = ["fetch", "clean", "split", "embed"]
-MODELS = ["popularity", "itemknn", "lightgcn", "hybridvae"]  # of each kind one: counts, neighbours, a graph, a VAE
-
-
-class Project:
-    """A clone of this repository that works on tiny data."""
-
-    def __init__(self, folder, cache, data):
-        self.folder = folder
-        self.environment = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "HYBRIDVAE_CACHE": str(cache),
-            "HYBRIDVAE_DATA": str(data),
-            "DVC_NO_ANALYTICS": "1",
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-        }
-        for role in ("AUTHOR", "COMMITTER"):
-            self.environment |= {f"GIT_{role}_NAME": "Test", f"GIT_{role}_EMAIL": "test@example.org"}
-
-    def run(self, *command, fails=False):
-        outcome = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
-        )
-        said = outcome.stdout + outcome.stderr
-        assert (outcome.returncode != 0) == fails, said
-        return said
-
-    def ran(self, *command):
-        """The stages that a command ran."""
-        return re.findall(r"Running stage '([^']+)'", self.run(*command))
-
-    def commit(self, message):
-        self.run("git", "add", "--all")
-        self.run("git", "commit", "--quiet", "--message", message)
-
-    def set(self, **values):
-        """Change parameters given as block__key or key."""
-        path = self.folder / "params.yaml"
-        params = yaml.safe_load(path.read_text())
-        for name, value in values.items():
-            *blocks, key = name.split("__")
-            target = params
-            for block in blocks:
-                target = target[block]
-            target[key] = value
-        path.write_text(yaml.safe_dump(params, sort_keys=False))
-
-    def json(self, name):
-        return json.loads((self.folder / name).read_text())
-
-
-@pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_lines(folder / "reviews.jsonl.gz", tiny_reviews(), compress=True)
-    write_lines(folder / "metadata.jsonl", tiny_metadata())
-    return folder
-
-
-def new_project(folder, cache, tiny_data):
-    """The tracked files of this repository as they are now, with the tiny data set as the default."""
-    tracked = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split("\n")
-    for name in tracked:
-        if (
-            name
-            and not name.startswith(("store/", "metrics/", "plots/"))
-            and name != "dvc.lock"
-            and (ROOT / name).is_file()
-        ):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    project = Project(folder, cache, tiny_data)
-    source = {"kind": "file"}
-    for role, name in (("reviews", "reviews.jsonl.gz"), ("metadata", "metadata.jsonl")):
-        source |= {role: name, f"{role}_sha256": sha256_of(tiny_data / name)}
-    project.set(
-        dataset="tiny",
-        models=MODELS,
-        lightgcn__epochs=10,
-        device="cpu",
-        sources={"tiny": source},
-        split__candidates=10,
-        hybridvae__epochs=4,
-        hybridvae__validate_every=2,
-        hybridvae__hidden_dims=[16],
-        hybridvae__latent_dim=8,
-        evaluation__bootstrap_resamples=50,
-        evaluation__permutations=200,
-    )
-    project.run("git", "init", "--quiet", "--initial-branch=main")
-    project.commit("Start")
-    return project
-
-
-@pytest.fixture(scope="session")
-def done(tmp_path_factory, tiny_data):
-    """A project in which `dvc repro` has run; tests must leave it as it is."""
-    project = new_project(tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("cache"), tiny_data)
-    project.output = project.run("dvc", "repro")
-    project.commit("Run")
-    return project
+from projects import MODELS, ROOT, STAGES, clone, new_project
 
 
 def test_the_pipeline_runs_in_order_from_raw_files_to_the_table(done):
@@ -196,32 +80,6 @@ def test_a_parameter_of_a_model_retrains_that_model_alone(done, tmp_path):
     assert "main" in project.run("dvc", "exp", "show", "--only-changed", "--md")
     back = project.ran("dvc", "exp", "run", "--set-param", "hybridvae.latent_dim=8")
     assert sorted(back) == ["compare", "visualize"], "what was computed before comes from the run cache"
-
-
-def clone(project, folder, cache):
-    subprocess.run(["git", "clone", "--quiet", project.folder, folder], check=True)
-    twin = Project(folder, cache, project.environment["HYBRIDVAE_DATA"])
-    return twin
-
-
-@pytest.fixture(params=["folder", "s3"])
-def remote(request, tmp_path):
-    if request.param == "folder":
-        yield str(tmp_path / "remote"), {}
-        return
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    client = boto3.client(
-        "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
-    )
-    client.create_bucket(Bucket="models")
-    yield "s3://models/hybridvae", {"endpointurl": endpoint, "region": "us-east-1"}
-    server.stop()
 
 
 def test_push_clone_and_pull_leave_three_stages_to_run(done, remote, tmp_path):

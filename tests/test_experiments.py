@@ -1,0 +1,227 @@
+"""Grids, DVC's queue, experiments side by side, and the page that walks through them."""
+
+import re
+import shutil
+import subprocess
+import time
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from projects import ROOT, clone
+
+from hybridvae.errors import HybridVAEError
+from hybridvae.experiments.comparing import _up_to_date, over_seeds, plain
+from hybridvae.experiments.grid import points, with_parameters
+from hybridvae.experiments.queue import Queue
+from hybridvae.experiments.tuning import Limits, tune
+
+PAGE = (ROOT / "docs" / "experiments.md").read_text()
+GRID = {"latent_dim": [4, 8], "beta": [0.1, 0.2]}
+
+
+def test_a_grid_is_every_combination_and_several_follow_one_another():
+    assert points({"a": [1, 2], "b": [[3], [4, 5]]}) == [
+        {"a": 1, "b": [3]},
+        {"a": 1, "b": [4, 5]},
+        {"a": 2, "b": [3]},
+        {"a": 2, "b": [4, 5]},
+    ]
+    assert points([{"a": [1, 2]}, {"a": [2, 3]}]) == [{"a": 1}, {"a": 2}, {"a": 3}]
+    assert points({}) == [{}]
+
+
+def test_a_winner_goes_into_params_and_all_else_stays(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(
+        "# knobs\ndataset: a   # which\nm:\n  dims:   # layers\n  - 4\n  rate: 0.1   # of steps\n  none: null\n"
+    )
+    with_parameters(path, {"dataset": "b", "m": {"dims": [4], "rate": 0.5}})
+    assert path.read_text() == (
+        "# knobs\ndataset: b   # which\nm:\n  dims:   # layers\n  - 4\n  rate: 0.5   # of steps\n  none: null\n"
+    )
+
+
+class FakeRepository:
+    def __init__(self, said):
+        self.said = said
+
+    def dvc(self, *arguments, threads=None):
+        return self.said
+
+
+def test_the_queue_is_read_as_dvc_prints_it():
+    states, workers = Queue(
+        FakeRepository(
+            "Task     Name    Created    Status\n"
+            "e96dd0a  tune-a  05:19 AM   Running\n"
+            "6951188  tune-b  Nov 24, 2026  Queued\n"
+            "7d88b9f  tune-c  05:19 AM   Failed\n\nWorker status: 1 active, 1 idle\n"
+        )
+    ).states()
+    assert states == {"tune-a": "Running", "tune-b": "Queued", "tune-c": "Failed"} and workers == 2
+    assert Queue(FakeRepository("No experiment tasks in the queue.\n\nWorker status: 0 active, 0 idle\n")).states() == (
+        {},
+        0,
+    )
+
+
+def test_a_failed_run_is_quoted_by_its_own_sentence():
+    said = "Running stage\nvalidate: the loss is infinite.\nERROR: failed to reproduce\n"
+    assert Queue(FakeRepository(said)).last_words("x") == "validate: the loss is infinite."
+    assert Queue(FakeRepository("ERROR: no disk\n\n")).last_words("x") == "ERROR: no disk"
+
+
+def test_seeds_are_put_together_and_nothing_else_is():
+    table = pd.DataFrame(
+        {
+            "experiment": ["a", "b", "c", "d"],
+            "dataset": ["x"] * 4,
+            "seed": [1, 2, 1, 1],
+            "dims": [[4], [4], [8], [4]],
+            "validation ndcg@10": [0.2, 0.4, 0.9, 0.2],
+            "test full ndcg@10": [0.1, 0.3, np.nan, 0.1],
+        }
+    )
+    seeds = over_seeds(table)
+    assert seeds.to_dict("records") == [
+        {
+            "dataset": "x",
+            "dims": "[4]",
+            "seeds": "1, 2",
+            "validation ndcg@10": "0.3000 ± 0.1414",  # sqrt((0.1^2 + 0.1^2) / (2 - 1)); seed 1 once
+            "test full ndcg@10": "0.2000 ± 0.1414",
+        }
+    ]
+    assert len(over_seeds(table.drop(index=1))) == 0
+    assert plain(table).splitlines()[3].split() == ["c", "x", "1", "[8]", "0.9000"], "no figure where there is none"
+
+
+def test_figures_of_another_run_are_not_an_experiments_own():
+    def stage(made, read, seed=1):
+        return {
+            "deps": [{"path": "data/" + path, "md5": md5} for path, md5 in read.items()],
+            "outs": [{"path": "data/" + path, "md5": md5} for path, md5 in made.items()],
+            "params": {"params.yaml": {"seed": seed, "m": {"rate": 0.1}}},
+        }
+
+    stages = {
+        "validate@m": stage({"validate/m": "v1"}, {}),
+        "train@m": stage({"train/m": "t1"}, {"validate/m": "v1"}),
+        "evaluate@m": stage({"evaluate/m": "e1"}, {"train/m": "t1"}),
+    }
+    params = {"seed": 1, "m": {"rate": 0.1}}
+    assert list(_up_to_date(stages, params, "m")) == ["validate", "train", "evaluate"]
+    assert list(_up_to_date(stages, params | {"seed": 2}, "m")) == []
+    validated_again = stages | {"validate@m": stage({"validate/m": "v2"}, {})}
+    assert list(_up_to_date(validated_again, params, "m")) == ["validate"]
+    assert list(_up_to_date({}, params, "m")) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"model": "magic"}, "there is no model 'magic'"),
+        ({"grid": "wild"}, "there is no grid.wild in params.yaml: there are specified, search"),
+        ({"model": "popularity"}, "grid.search has no popularity"),
+        ({"dataset": "nowhere"}, "sources.nowhere is not declared"),
+    ],
+)
+def test_a_tuning_that_cannot_be_says_so_and_changes_nothing(arguments, words, tmp_path):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    with pytest.raises(HybridVAEError, match=re.escape(words)):
+        tune(tmp_path, **{"model": "hybridvae", "grid": "search", "dataset": None, "limits": Limits()} | arguments)
+    assert (tmp_path / "params.yaml").read_text() == (ROOT / "params.yaml").read_text()
+    with pytest.raises(HybridVAEError, match="above 0"):
+        Limits(jobs=0)
+
+
+def project_of(done, folder, grid):
+    """A clone with a grid of its own, that shares the cache with what was run."""
+    project = clone(done, folder, folder.parent / "cache")
+    project.run("dvc", "cache", "dir", "--local", str(done.folder / ".dvc/cache"))
+    project.set(grid__specified={"hybridvae": grid})
+    project.commit("A grid")
+    return project
+
+
+def test_a_grid_runs_what_is_missing_and_names_what_failed(done, tmp_path):
+    project = project_of(done, tmp_path / "project", {"latent_dim": [4, 8], "learning_rate": [0.001, 1e30]})
+    said = project.run("python", "-m", "hybridvae", "tune", "--grid", "specified")
+    assert "4 configurations of grid.specified, 4 to run" in said and "Traceback" not in said
+    table = pd.read_csv(project.folder / "plots/tuning/tiny-hybridvae-specified.csv")
+    assert table["learning_rate"].tolist() == [0.001, 0.001, 1e30, 1e30]
+    assert table["ndcg@10"].iloc[0] >= table["ndcg@10"].iloc[1] and table["ndcg@10"].iloc[2:].isna().all()
+    assert table["note"].iloc[2:].str.contains("loss").all(), "a failed run is shown with its own error"
+    params = yaml.safe_load((project.folder / "params.yaml").read_text())
+    assert params["hybridvae"]["latent_dim"] == table["latent_dim"].iloc[0]
+    assert params["hybridvae"]["learning_rate"] == 0.001 and params["hybridvae"]["epochs"] == 4, (
+        "cut short for the trial"
+    )
+    assert (project.folder / "plots/tuning/tiny-hybridvae-specified.png").stat().st_size > 10_000
+
+    project.set(grid__specified={"hybridvae": {"latent_dim": [4, 8, 16], "learning_rate": [0.001]}})
+    said = project.run("python", "-m", "hybridvae", "tune", "--grid", "specified")
+    assert "3 configurations of grid.specified, 1 to run" in said
+    assert "3 configurations of grid.specified, 0 to run" in project.run(
+        "python", "-m", "hybridvae", "tune", "--grid", "specified"
+    )
+    rows = project.run("python", "-m", "hybridvae", "compare").splitlines()
+    assert sum("tune-hybridvae-" in row for row in rows) == 3 and "(committed)" in "".join(rows)
+
+
+def test_the_page_on_experiments_works_as_written(done, tmp_path, s3):
+    project = project_of(done, tmp_path / "project", GRID)
+    project.run("python", "-m", "hybridvae", "plots-page", ".venv/plots.html")  # which `make` does
+    project.run("dvc", "config", "--local", "plots.html_template", "../.venv/plots.html")
+    project.run("git", "init", "--quiet", "--bare", str(tmp_path / "team.git"))
+    address, server = s3
+    project.environment |= {"GIT_REMOTE": str(tmp_path / "team.git"), "S3_FOLDER": address, "S3_SERVER": server}
+    project.environment |= {"AWS_DEFAULT_REGION": "us-east-1"}
+    said = {}
+    for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL):
+        for line in block.splitlines():
+            said[line] = project.run("bash", "-c", line)
+        if "dvc queue start" in block:
+            wait_for(project, "seed-1", "seed-2")
+
+    compared = [text for line, text in said.items() if line.endswith("compare hybridvae")][-1]  # the second one's
+    assert "mean and standard deviation over seeds" in compared and "±" in compared
+    seeds = [line for line in compared.splitlines() if line.split()[:1] in (["seed-1"], ["seed-2"])]
+    tuned = [line for line in compared.splitlines() if "tune-hybridvae-" in line]
+    assert len(seeds) == 2 and len(tuned) == 4
+    figures = r"0\.\d{4}"
+    assert all(len(re.findall(figures, line)) == 3 for line in seeds), "final runs have figures of the test part"
+    assert all(len(re.findall(figures, line)) == 1 for line in tuned), "tuning runs have none"
+    shown = next(text for line, text in said.items() if line.startswith("dvc exp show"))
+    assert shown.count("tune-hybridvae-") == 4 and "sources" not in shown and "hybridvae.beta" in shown
+    assert (project.folder / "fetched/hybridvae/model.safetensors").is_file()
+    assert "seed-1" in said["dvc exp list team"]
+    assert "second-seed" in project.run("git", "branch", "--list")
+
+    page = (project.folder / "dvc_plots/index.html").read_text()
+    assert "<script src" not in page and page.count("vegaEmbed('#") >= 7
+    if not (chromium := shutil.which("chromium") or shutil.which("google-chrome")):
+        pytest.skip("all but the last step passed; there is no Chromium here to open the page of plots in")
+    picture = tmp_path / "plots.png"
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    options += ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'browser'}"]
+    options += ["--window-size=1400,2600", "--virtual-time-budget=8000", f"--screenshot={picture}"]
+    where = (project.folder / "dvc_plots/index.html").as_uri()
+    subprocess.run([chromium, *options, where], check=True, capture_output=True, timeout=120)
+    pixels = np.round(matplotlib.image.imread(picture)[..., :3] * 255)
+    for colour in ("945dd6", "13adc7"):  # the colours of DVC's first two revisions
+        wanted = [int(colour[place : place + 2], 16) for place in (0, 2, 4)]
+        drawn = (np.abs(pixels - wanted).max(axis=-1) < 12).sum()
+        assert drawn > 300, f"the curves of {colour} are not there: {drawn} pixels"
+
+
+def wait_for(project, *names, seconds=180):
+    """Until DVC's queue has made experiments of these names."""
+    for _ in range(seconds):
+        if set(names) <= set(re.findall(r"refs/exps/\S+/(\S+)", project.run("git", "for-each-ref", "refs/exps"))):
+            return
+        time.sleep(1)
+    raise AssertionError(project.run("dvc", "queue", "status"))
