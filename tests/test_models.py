@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import ROOT
 from scipy import sparse
 
@@ -161,7 +162,7 @@ def test_unknown_keys_are_refused(name):
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\)"),
         ({"latent_dim": 0}, "at least 1"),
         ({"latent_dim": 6.5}, "latent_dim is 6.5: it must be a whole number"),
-        ({"learning_rate": "1e-3"}, "must be a number"),
+        ({"learning_rate": "fast"}, "must be a number"),
         ({"hidden_dims": 512}, "must be a list"),
         ({"input_dropout": -0.1}, "input_dropout must lie"),
         ({"linear_dim": -1}, "linear_dim and linear_decay must not be negative"),
@@ -175,6 +176,13 @@ def test_unknown_keys_are_refused(name):
 def test_wrong_values_are_refused_in_words(block, words):
     with pytest.raises(HybridVAEError, match=words):
         create("hybridvae", block, Context())
+
+
+def test_a_number_that_yaml_takes_for_a_text_is_a_number():
+    assert yaml.safe_load("1e-05") == "1e-05"
+    assert create("hybridvae", {"learning_rate": "1e-05", "beta": "2.5E+2"}, Context()).config == (
+        create("hybridvae", {"learning_rate": 0.00001, "beta": 250.0}, Context()).config
+    )
 
 
 def test_an_unknown_model_lists_the_known_ones():
