@@ -16,6 +16,7 @@ from hybridvae.errors import HybridVAEError
 from hybridvae.experiments.comparing import _up_to_date, over_seeds, plain
 from hybridvae.experiments.grid import points, with_parameters
 from hybridvae.experiments.queue import Queue
+from hybridvae.experiments.repository import Repository
 from hybridvae.experiments.tuning import Limits, tune
 
 PAGE = (ROOT / "docs" / "experiments.md").read_text()
@@ -42,6 +43,13 @@ def test_a_winner_goes_into_params_and_all_else_stays(tmp_path):
     assert path.read_text() == (
         "# knobs\ndataset: b   # which\nm:\n  dims:   # layers\n  - 4\n  rate: 0.5   # of steps\n  none: null\n"
     )
+
+
+def test_numbers_are_read_as_dvc_writes_them(tmp_path):
+    (tmp_path / "params.yaml").write_text("a: 1e-05\nb: -2.5E+2\nc: 1e\nd: 3\n")
+    assert Repository(tmp_path).params == {"a": 1e-05, "b": -250.0, "c": "1e", "d": 3}
+    with pytest.raises(HybridVAEError, match=r"has no params\.yaml"):
+        _ = Repository(tmp_path / "elsewhere").params
 
 
 class FakeRepository:
@@ -77,12 +85,12 @@ def test_a_failed_run_is_quoted_by_its_own_sentence():
 def test_seeds_are_put_together_and_nothing_else_is():
     table = pd.DataFrame(
         {
-            "experiment": ["a", "b", "c", "d"],
+            "experiment": ["d", "b", "c", "a"],
             "dataset": ["x"] * 4,
             "seed": [1, 2, 1, 1],
             "dims": [[4], [4], [8], [4]],
             "validation ndcg@10": [0.2, 0.4, 0.9, 0.2],
-            "test full ndcg@10": [0.1, 0.3, np.nan, 0.1],
+            "test full ndcg@10": [np.nan, 0.3, np.nan, 0.1],  # d ended with validate, a went on from there
         }
     )
     seeds = over_seeds(table)
@@ -108,7 +116,11 @@ def test_figures_of_another_run_are_not_an_experiments_own():
         }
 
     stages = {
-        "validate@m": stage({"validate/m": "v1"}, {}),
+        "fetch": stage({"raw": "r"}, {}),
+        "clean": stage({"clean": "c"}, {"raw": "r"}),
+        "split": stage({"split": "s"}, {"clean": "c"}),
+        "embed": stage({"embed": "e"}, {"clean": "c", "split": "s"}),
+        "validate@m": stage({"validate/m": "v1"}, {"split": "s", "embed": "e"}),
         "train@m": stage({"train/m": "t1"}, {"validate/m": "v1"}),
         "evaluate@m": stage({"evaluate/m": "e1"}, {"train/m": "t1"}),
     }
@@ -117,6 +129,8 @@ def test_figures_of_another_run_are_not_an_experiments_own():
     assert list(_up_to_date(stages, params | {"seed": 2}, "m")) == []
     validated_again = stages | {"validate@m": stage({"validate/m": "v2"}, {})}
     assert list(_up_to_date(validated_again, params, "m")) == ["validate"]
+    embedded_again = stages | {"embed": stage({"embed": "e2"}, {"clean": "c", "split": "s"})}
+    assert list(_up_to_date(embedded_again, params, "m")) == []
     assert list(_up_to_date({}, params, "m")) == []
 
 
@@ -167,6 +181,8 @@ def test_a_grid_runs_what_is_missing_and_names_what_failed(done, tmp_path):
     assert "2 configurations of grid.specified, 0 to run" in project.run(
         "python", "-m", "hybridvae", "tune", "--grid", "specified"
     )
+    said = project.run("python", "-m", "hybridvae", "compare", "itemknn")
+    assert "tune-hybridvae-" not in said and "(committed)" in said, "those experiments fitted another model"
     rows = project.run("python", "-m", "hybridvae", "compare").splitlines()
     assert sum("tune-hybridvae-" in row for row in rows) == 2 and "(committed)" in "".join(rows)
 

@@ -1,6 +1,9 @@
 """Experiments side by side: what was varied, what came of it, and the spread over seeds."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ VALIDATION = "validation ndcg@10"
 TEST = ("test full ndcg@10", "test sampled ndcg@10")
 FIGURES = [VALIDATION, *TEST]
 _ASIDE = {"models", "sources", "grid", "ablation", "device"}  # blocks that make no experiment another one
+_BEFORE = ("fetch", "clean", "split", "embed")
 _STEPS = ("validate", "train", "evaluate")
 
 
@@ -29,12 +33,11 @@ def experiments(root: Path, model: str) -> pd.DataFrame:
     if model not in repository.params["models"]:
         known = ", ".join(repository.params["models"])
         raise HybridVAEError(f"there is no model {model!r}: `models` in params.yaml has {known}.")
-    kept = [(experiment.name, experiment.revision) for experiment in repository.experiments()]
-    rows = [
-        row
-        for name, revision in [("(committed)", "HEAD"), *kept]
-        if (row := _row(repository, model, name, revision)) is not None
-    ]
+    stage = cache(lambda revision: repository.yaml("dvc.lock", revision).get("stages", {}).get(f"validate@{model}"))
+    # An experiment holds all that its baseline held: it fitted the model if it did not find the fit there.
+    own = [one for one in repository.experiments() if stage(one.revision) != stage(one.baseline)]
+    revisions = [("(committed)", "HEAD"), *((one.name, one.revision) for one in own)]
+    rows = [row for name, revision in revisions if (row := _row(repository, model, name, revision)) is not None]
     if not rows:
         raise HybridVAEError(f"no experiment fitted {model}: `dvc exp run -S {model}.KEY=VALUE` or `make tune` does.")
     table = pd.DataFrame(rows)
@@ -56,9 +59,9 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     groups = [(told.loc[rows[0]], table.loc[rows]) for rows in told.groupby(keys, sort=False).groups.values()]
     rows: list[Block] = []
     for values, group in groups:
-        one_each = group.drop_duplicates("seed")
+        one_each = group.groupby("seed", as_index=False, sort=True)[figures].first()  # of each the first there is
         if len(one_each) > 1:
-            row: Block = {key: values[key] for key in keys} | {"seeds": ", ".join(map(str, sorted(one_each["seed"])))}
+            row: Block = {key: values[key] for key in keys} | {"seeds": ", ".join(map(str, one_each["seed"]))}
             for name in figures:
                 known = one_each[name].dropna()
                 row[name] = f"{known.mean():.4f} ± {known.std(ddof=1):.4f}" if len(known) == len(one_each) else ""
@@ -73,14 +76,17 @@ def plain(table: pd.DataFrame) -> str:
 
 
 def _row(repository: Repository, model: str, name: str, revision: str) -> Block | None:
-    """What an experiment says of a model; None where it did not fit the model with its own parameters."""
+    """What an experiment says of a model; None where its fit is not of its own parameters."""
     params, stages = repository.yaml("params.yaml", revision), repository.yaml("dvc.lock", revision).get("stages", {})
     done = list(_up_to_date(stages, params, model))
     figure = repository.yaml(f"metrics/tuning/{model}.json", revision).get(f"{model} {VALIDATION}")
     if "validate" not in done or figure is None:
         return None
     blocks = {key: value for key, value in params.items() if key not in _ASIDE and key not in params["models"]}
-    row = {"experiment": name} | _flat(blocks) | _flat(params[model] or {}) | {VALIDATION: figure}
+    read = {dep["path"]: dep["md5"] for dep in stages[f"validate@{model}"]["deps"]}
+    code = {path: md5 for path, md5 in read.items() if path.startswith(("src/", "stages/"))}
+    digest = hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()[:7]
+    row = {"experiment": name, "code": digest} | _flat(blocks) | _flat(params[model] or {}) | {VALIDATION: figure}
     if "evaluate" in done:
         test = repository.yaml(f"metrics/test/{model}.json", revision)
         row |= {column: test[column.split()[1]]["ndcg@10"]["mean"] for column in TEST}
@@ -90,21 +96,20 @@ def _row(repository: Repository, model: str, name: str, revision: str) -> Block 
 def _up_to_date(stages: Mapping[str, Any], params: Block, model: str) -> Iterator[str]:
     """The steps of a model whose results are those of the parameters, in order, as dvc.lock has it.
 
-    An experiment holds all that its commit held, so what it did not run again is still there and is another's.
+    What an experiment did not run again is still there from its baseline, and is another's.
     """
     made: dict[str, str] = {}
-    for step in _STEPS:
-        stage = stages.get(f"{step}@{model}")
+    for name in (*_BEFORE, *(f"{step}@{model}" for step in _STEPS)):
+        stage = stages.get(name)
         if stage is None:
             return
-        used = stage.get("params", {}).get("params.yaml", {})
-        read = {dep["path"]: dep.get("md5") for dep in stage.get("deps", [])}
-        if any(_get(params, key) != value for key, value in used.items()):
+        if any(_get(params, key) != value for key, value in stage.get("params", {}).get("params.yaml", {}).items()):
             return
-        if any(read.get(path) != md5 for path, md5 in made.items()):
+        if any(made.get(dep["path"], dep["md5"]) != dep["md5"] for dep in stage.get("deps", [])):
             return
-        made = {out["path"]: out["md5"] for out in stage["outs"] if out["path"].startswith("data/")}
-        yield step
+        made |= {out["path"]: out["md5"] for out in stage["outs"]}
+        if "@" in name:
+            yield name.partition("@")[0]
 
 
 def _get(params: Block, key: str) -> Any:

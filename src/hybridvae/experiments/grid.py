@@ -26,9 +26,9 @@ def points(grid: Grid) -> list[Block]:
 
 def configurations(model: str, block: Block, grid: Grid, *, at_most: int, seed: int) -> list[Block]:
     """The block itself, then points of the grid as whole blocks in a seeded order, the same for all data sets."""
-    others = [other for point in points(grid) if (other := block | point) != block]
-    order = random_generator(seed, "grid", model).permutation(len(others))
-    return [block, *(others[index] for index in order)][:at_most]
+    every = [block | point for point in points(grid)]
+    order = random_generator(seed, "grid", model).permutation(len(every))
+    return [block, *(every[index] for index in order if every[index] != block)][:at_most]
 
 
 def with_parameters(path: Path, changes: Mapping[str, Any]) -> None:

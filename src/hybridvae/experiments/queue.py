@@ -3,7 +3,8 @@
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import redirect_stdout, suppress
+from io import StringIO
 
 from tqdm import tqdm
 
@@ -13,20 +14,8 @@ from hybridvae.experiments.repository import Repository
 COPIED = "data/split"  # holds ratings, so is in no cache that a queued run could ask
 _LOOK = 1.0  # seconds between looks at what is done, which cost nothing
 _ASK = 10.0  # seconds between questions to the queue, which take a second of a core
+_PATIENCE = 3  # questions with no worker alive before they are started again
 _WAITING, _RUNNING, _FAILED = "Queued", "Running", "Failed"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a queue ended.
-
-    Attributes:
-        failed: name -> what the run said last.
-        left: names that were taken off the queue when the time was over.
-    """
-
-    failed: dict[str, str]
-    left: list[str]
 
 
 class Queue:
@@ -50,15 +39,20 @@ class Queue:
         """
         from dvc.cli import main as dvc  # a process for each would take a second more
 
-        states, _ = self.states()
+        states, workers = self.states()
+        if not workers and (orphans := [name for name in runs if states.get(name) == _RUNNING]):
+            self.repository.dvc("queue", "kill", *orphans)  # their workers died; now they count as failed
+            states, _ = self.states()
         if spent := [name for name in runs if states.get(name, _WAITING) not in (_WAITING, _RUNNING)]:
             self.repository.dvc("queue", "remove", *spent)
         missing = [name for name in runs if states.get(name) not in (_WAITING, _RUNNING)]
         for name in tqdm(missing, desc=f"{label}, queueing", unit=" runs", disable=None):
             values = [word for value in runs[name] for word in ("--set-param", value)]
-            how = ["--quiet", "--queue", "--single-item", "--copy-paths", COPIED, "--name", name]
-            if dvc(["--cd", str(self.repository.root), "exp", "run", *how, *values, target]):
-                raise HybridVAEError(f"DVC refused to queue {name}: see above.")
+            how = ["--queue", "--single-item", "--copy-paths", COPIED, "--name", name]
+            with redirect_stdout(StringIO()):  # its errors go elsewhere
+                refused = dvc(["--cd", str(self.repository.root), "exp", "run", *how, *values, target])
+            if refused:
+                raise HybridVAEError(f"DVC did not queue {name}: see above.")
 
     def work(
         self,
@@ -69,7 +63,7 @@ class Queue:
         minutes: float | None,
         label: str,
         best: Callable[[str], float],
-    ) -> Outcome:
+    ) -> dict[str, str]:
         """Start workers and wait until each of the runs is done, has failed, or the time is over.
 
         What runs when the time is over runs to its end. A failed run stops no other.
@@ -78,62 +72,78 @@ class Queue:
             minutes: after which nothing new starts; None for no limit.
             best: the figure of a run that is done, of which the highest is shown.
 
+        Returns:
+            Name -> what the run said last, of those that failed.
+
         Raises:
             HybridVAEError: the workers ended, were started once more, and ended again with runs left.
         """
-        start, asked, restarts = time.monotonic(), 0.0, 0
-        failed: dict[str, str] = {}
-        left: list[str] = []
-        figures: dict[str, float] = {}
+        start, asked, stalls = time.monotonic(), 0.0, 0
+        waits, figures, failed = set(names), dict[str, float](), dict[str, str]()
+        ended: set[str] = set()  # without an experiment, when the queue was last asked
         self._start(jobs, threads)
         with tqdm(total=len(names), desc=label, unit=" runs", disable=None, smoothing=0.0) as bar:
             try:
-                while len(figures) + len(failed) + len(left) < len(names):
+                while waits:
                     time.sleep(_LOOK)
-                    here = {experiment.name for experiment in self.repository.experiments()}
-                    for name in names:
-                        if name in here and name not in figures:
-                            figures[name] = best(name)
-                    if time.monotonic() - asked > _ASK:
+                    if asks := time.monotonic() - asked > _ASK:
                         states, workers = self.states()
                         asked = time.monotonic()
-                        for name in names:
-                            if states.get(name) == _FAILED and name not in failed and name not in figures:
-                                failed[name] = self.last_words(name)
-                                tqdm.write(f"{name} failed: {failed[name]}")
-                        waiting = [name for name in names if states.get(name) == _WAITING]
-                        if minutes is not None and asked - start > 60 * minutes and waiting:
-                            self.repository.dvc("queue", "remove", *waiting)
-                            left += waiting
-                        elif waiting and not workers:
-                            if restarts == 1:
-                                raise HybridVAEError(
-                                    f"the workers of DVC's queue ended twice with {len(waiting)} runs left: "
-                                    "`dvc queue logs NAME` may say why; the same command goes on from here."
-                                )
-                            restarts += 1
+                    # Looked at after the queue was asked: what ended before that has its experiment by now.
+                    for name in waits & {experiment.name for experiment in self.repository.experiments()}:
+                        figures[name] = best(name)
+                    waits -= set(figures)
+                    if asks:
+                        gone = {name for name in waits if states.get(name) not in (_WAITING, _RUNNING)}
+                        for name in gone & (ended | {name for name in gone if states.get(name) == _FAILED}):
+                            failed[name] = self.last_words(name)
+                            tqdm.write(f"{name} failed: {failed[name]}")
+                        ended, waits = gone, waits - set(failed)
+                        if minutes is not None and asked - start > 60 * minutes:
+                            waits -= self._removed({name for name in waits if states.get(name) == _WAITING})
+                        stalls = stalls + 1 if waits and not workers else 0
+                        if stalls == _PATIENCE:
                             self._start(jobs, threads)
+                        elif stalls > 2 * _PATIENCE:
+                            raise HybridVAEError(
+                                f"the workers of DVC's queue ended twice with {len(waits)} runs left: "
+                                "`dvc queue logs NAME` may say why; the same command goes on from here."
+                            )
                     bar.n = len(figures) + len(failed)
                     shown = {"failed": len(failed)} | ({"best": f"{max(figures.values()):.4f}"} if figures else {})
                     bar.set_postfix(shown, refresh=True)
             except KeyboardInterrupt:
-                self._stop(names)
+                self._stop(waits)
                 raise HybridVAEError(
                     f"stopped with {len(figures)} of {len(names)} runs done: the same command goes on from here."
                 ) from None
-        return Outcome(failed, left)
+        return failed
 
     def last_words(self, name: str) -> str:
         """What a run said at its end: its stage's sentence, or DVC's."""
-        lines = [line.strip() for line in self.repository.dvc("queue", "logs", name).splitlines() if line.strip()]
+        try:
+            said = self.repository.dvc("queue", "logs", name)
+        except HybridVAEError as error:  # it ended before it could say a word
+            said = str(error)
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
         sentences = [line for line in lines if re.match(r"(fetch|clean|split|embed|validate): ", line)]
         return (sentences or lines or ["it said nothing"])[-1]
 
     def _start(self, jobs: int, threads: int) -> None:
         self.repository.dvc("queue", "start", "--jobs", str(jobs), threads=threads)
 
-    def _stop(self, names: list[str]) -> None:
+    def _removed(self, names: set[str]) -> set[str]:
+        """The names, taken off the queue; none where one of them has started meanwhile, which DVC refuses whole."""
+        try:
+            if names:
+                self.repository.dvc("queue", "remove", *sorted(names))
+        except HybridVAEError:
+            return set()
+        return names
+
+    def _stop(self, names: set[str]) -> None:
         states, _ = self.states()
         for command, state in (("remove", _WAITING), ("kill", _RUNNING)):
-            if chosen := [name for name in names if states.get(name) == state]:
-                self.repository.dvc("queue", command, *chosen)
+            if chosen := sorted(name for name in names if states.get(name) == state):
+                with suppress(HybridVAEError):  # it has ended, or started, meanwhile
+                    self.repository.dvc("queue", command, *chosen)

@@ -1,6 +1,7 @@
 """The repository as experiments see it: git for what was, DVC's command line for what is to be."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,12 +16,22 @@ from hybridvae.errors import HybridVAEError
 Block = dict[str, Any]
 
 
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """PyYAML's loader, in C where it has that, which also takes 1e-05 for a number, as YAML 1.2 and DVC do."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment that DVC keeps: a commit with a name, outside all branches."""
+    """An experiment that DVC keeps: a commit with a name, outside all branches, made from a baseline commit."""
 
     name: str
     revision: str
+    baseline: str
 
 
 @dataclass(frozen=True)
@@ -31,30 +42,42 @@ class Repository:
 
     @property
     def params(self) -> Block:
-        """params.yaml as it is now."""
+        """params.yaml as it is now.
+
+        Raises:
+            HybridVAEError: there is none.
+        """
+        if not (self.root / "params.yaml").is_file():
+            raise HybridVAEError(f"{self.root.resolve()} has no params.yaml: run this in the folder of the repository.")
         return self.yaml("params.yaml")
 
     def yaml(self, path: str, revision: str | None = None) -> Block:
-        """A YAML or JSON file, now or at a revision; empty where there is none."""
+        """A YAML or JSON file, now or at a revision; empty where there is none.
+
+        Raises:
+            HybridVAEError: it is not YAML.
+        """
         if revision is None:
             file = self.root / path
             text = file.read_text(encoding="utf-8") if file.is_file() else ""
         else:
             found = self._call("git", "show", f"{revision}:{path}")
             text = found.stdout if found.returncode == 0 else ""
-        # The C parser, where PyYAML has it: params.yaml is long, and read once an experiment.
-        value: Block = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+        try:
+            value: Block = yaml.load(text, _Loader) or {}  # derived from the safe loader
+        except yaml.YAMLError as error:
+            raise HybridVAEError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
         return value
 
-    def experiments(self, prefix: str = "") -> list[Experiment]:
-        """The experiments of every commit whose names begin with `prefix`, the oldest first."""
+    def experiments(self) -> list[Experiment]:
+        """The experiments of every commit, the oldest first."""
         listed = self.git("for-each-ref", "--sort=committerdate", "--format=%(refname) %(objectname)", "refs/exps/")
         found = []
         for line in listed.splitlines():
             reference, _, revision = line.partition(" ")
             parts = reference.split("/")  # refs/exps/<two digits>/<the rest of the baseline>/<name>
-            if len(parts) == 5 and len(parts[2]) == 2 and parts[4].startswith(prefix):
-                found.append(Experiment(parts[4], revision))
+            if len(parts) == 5 and len(parts[2]) == 2:
+                found.append(Experiment(parts[4], revision, parts[2] + parts[3]))
         return found
 
     def git(self, *arguments: str) -> str:

@@ -12,14 +12,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from hybridvae.errors import HybridVAEError
+from hybridvae.experiments.comparing import VALIDATION
 from hybridvae.experiments.grid import configurations, points, with_parameters
 from hybridvae.experiments.queue import Queue
 from hybridvae.experiments.repository import Block, Repository
 from hybridvae.files import write_csv
 from hybridvae.models import Context, create
 from hybridvae.seeds import random_generator
-
-FIGURE = "validation ndcg@10"
 
 
 @dataclass(frozen=True)
@@ -55,35 +54,35 @@ def tune(root: Path, model: str, *, grid: str, dataset: str | None, limits: Limi
     Returns:
         A row a configuration, the best first: experiment, the grid's values, "ndcg@10" (full ranking, validation;
         empty where it failed or was not run) and "note". It is also written to plots/tuning/, and its `attrs` have
-        that file's "name" and a "title".
+        that file's "name", a "title" and the "winner" as a block.
 
     Raises:
         HybridVAEError: the model or data set is unknown or has no such grid, DVC refused, or every run failed.
     """
     repository = Repository(root)
-    trials, limits = _trials(repository.params, model, grid, dataset, limits)
+    trials, limits = trials_of(repository.params, model, grid, dataset, limits)
     if dataset and dataset != repository.params["dataset"]:
         with_parameters(root / "params.yaml", {"dataset": dataset})
     repository.reproduce("embed")
     params = repository.params
     inputs = _fingerprint_of_inputs(repository, model)
-    cut = params["grid"].get("trial", {}).get(grid) or {}
+    cut = {key: value for key, value in (params["grid"]["trial"].get(grid) or {}).items() if key in params[model]}
     runs: dict[str, Block] = {}
     for trial in trials:
-        block = (params[model] or {}) | trial | {key: value for key, value in cut.items() if key in params[model]}
+        block = params[model] | cut | trial
         create(model, block, Context())  # a wrong key or value is worth no run
         digest = hashlib.sha256(json.dumps([inputs, params["seed"], block], sort_keys=True).encode()).hexdigest()
         runs[f"tune-{model}-{digest[:10]}"] = trial
 
     label = f"tune {model} on {params['dataset']}"
-    known = {experiment.name for experiment in repository.experiments(f"tune-{model}-")}
+    known = {experiment.name for experiment in repository.experiments()}
     missing = [name for name in runs if name not in known]
     tqdm.write(f"{label}: {len(runs)} configurations of grid.{grid}, {len(missing)} to run, {limits.jobs} at a time")
     failed: dict[str, str] = {}
     if missing:
         queue = Queue(repository)
         queue.submit(
-            {name: [f"{model}.{key}={_value(value)}" for key, value in (runs[name] | cut).items()] for name in missing},
+            {name: [f"{model}.{key}={_value(value)}" for key, value in (cut | runs[name]).items()] for name in missing},
             f"validate@{model}",
             label=label,
         )
@@ -94,19 +93,25 @@ def tune(root: Path, model: str, *, grid: str, dataset: str | None, limits: Limi
             minutes=limits.minutes,
             label=label,
             best=lambda name: _figures(repository, model, [name])[name],
-        ).failed
+        )
     table = _table(runs, _figures(repository, model, list(runs)), failed)
     table.attrs["name"] = f"{params['dataset']}-{model}-{grid}"
     table.attrs["title"] = f"Tuning {model} on {params['dataset']}: NDCG@10 by full ranking, validation part"
     write_csv(root / "plots" / "tuning" / f"{table.attrs['name']}.csv", table)
     if table["ndcg@10"].isna().all():
-        raise HybridVAEError(f"no configuration of {model} came to an end: {'; '.join(failed.values())}")
-    with_parameters(root / "params.yaml", {model: runs[table["experiment"].iloc[0]]})
+        why = "; ".join(failed.values()) or "the time was over"
+        raise HybridVAEError(f"no configuration of {model} came to an end: {why}")
+    table.attrs["winner"] = runs[table["experiment"].iloc[0]]
+    with_parameters(root / "params.yaml", {model: table.attrs["winner"]})
     return table
 
 
-def _trials(params: Block, model: str, grid: str, dataset: str | None, limits: Limits) -> tuple[list[Block], Limits]:
-    """The grid's values of each configuration to look at, and the limits with those of `grid.budget`."""
+def trials_of(params: Block, model: str, grid: str, dataset: str | None, limits: Limits) -> tuple[list[Block], Limits]:
+    """The grid's values of each configuration to look at, and the limits with those of `grid.budget`.
+
+    Raises:
+        HybridVAEError: the model or data set is unknown or has no such grid.
+    """
     if model not in params["models"]:
         raise HybridVAEError(f"there is no model {model!r}: `models` in params.yaml has {', '.join(params['models'])}.")
     if dataset and dataset not in params["sources"]:
@@ -149,8 +154,8 @@ def _fingerprint_of_inputs(repository: Repository, model: str) -> str:
 def _figures(repository: Repository, model: str, names: list[str]) -> dict[str, float]:
     """Name -> validation NDCG@10 of those experiments that are done."""
     return {
-        experiment.name: repository.yaml(f"metrics/tuning/{model}.json", experiment.revision)[f"{model} {FIGURE}"]
-        for experiment in repository.experiments(f"tune-{model}-")
+        experiment.name: repository.yaml(f"metrics/tuning/{model}.json", experiment.revision)[f"{model} {VALIDATION}"]
+        for experiment in repository.experiments()
         if experiment.name in names
     }
 
@@ -160,7 +165,7 @@ def _table(runs: Mapping[str, Block], figures: Mapping[str, float], failed: Mapp
     for name, values in runs.items():
         note = failed.get(name, "" if name in figures else "not run: the time was over")
         rows.append({"experiment": name, **values, "ndcg@10": figures.get(name), "note": note})
-    table = pd.DataFrame(rows).astype({"ndcg@10": float})
+    table = pd.DataFrame(rows, dtype=object).astype({"ndcg@10": float})
     return table.sort_values("ndcg@10", ascending=False, kind="stable", ignore_index=True)
 
 
