@@ -51,7 +51,9 @@ def documents(root: Path) -> dict[Path, str]:
     for report in benchmarks:
         texts[root / "docs" / "benchmarks" / f"{_name(report)}.md"] = benchmark_page(report)
     readme = (root / "README.md").read_text(encoding="utf-8")
-    readme = with_section(readme, "results", markdown_table(*compared(root / "metrics")))
+    table = markdown_table(*compared(root / "metrics"))  # of whatever data set was compared last, so it says which
+    dataset = read_json(root / "metrics" / "comparison.json")["dataset"]
+    readme = with_section(readme, "results", f"Data set `{dataset}`:\n\n{table}")
     for section, temporal in (("benchmarks", True), ("splits", False)):
         if chosen := [report for report in benchmarks if (report["split"] == "temporal") == temporal]:
             readme = with_section(readme, section, overview(chosen))
