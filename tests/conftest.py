@@ -93,7 +93,7 @@ def done(tmp_path_factory, tiny_data):
 
 @pytest.fixture
 def s3():
-    """A bucket on an S3 server of this process: its address and the server's."""
+    """A bucket on an S3 server of this process: its address, the server's, and what gives the names of its objects."""
     import boto3
     from moto.server import ThreadedMotoServer
 
@@ -105,7 +105,12 @@ def s3():
         "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
     )
     client.create_bucket(Bucket="models")
-    yield "s3://models/hybridvae", endpoint
+    pages = client.get_paginator("list_objects_v2")
+    yield (
+        "s3://models/hybridvae",
+        endpoint,
+        lambda: [item["Key"] for page in pages.paginate(Bucket="models") for item in page.get("Contents", [])],
+    )
     server.stop()
 
 
@@ -114,5 +119,5 @@ def remote(request, tmp_path):
     """An address for a DVC remote, and its options."""
     if request.param == "folder":
         return str(tmp_path / "remote"), {}
-    address, endpoint = request.getfixturevalue("s3")
+    address, endpoint, _ = request.getfixturevalue("s3")
     return address, {"endpointurl": endpoint, "region": "us-east-1"}

@@ -20,6 +20,7 @@ from hybridvae.experiments.repository import Repository
 from hybridvae.experiments.tuning import Limits, tune
 
 PAGE = (ROOT / "docs" / "experiments.md").read_text()
+MADE = ("fetch", "clean", "split", "train@hybridvae")
 GRID = {"latent_dim": [4, 8]}
 
 
@@ -153,9 +154,9 @@ def test_a_tuning_that_cannot_be_says_so_and_changes_nothing(arguments, words, t
 
 
 def project_of(done, folder, grid):
-    """A clone with a grid of its own, that shares the cache with what was run."""
+    """A clone with a grid of its own and a copy of the cache of what was run, to which `dvc exp save` adds ratings."""
     project = clone(done, folder, folder.parent / "cache")
-    project.run("dvc", "cache", "dir", "--local", str(done.folder / ".dvc/cache"))
+    shutil.copytree(done.folder / ".dvc/cache", folder / ".dvc/cache")
     project.set(grid__specified={"hybridvae": grid})
     project.commit("A grid")
     return project
@@ -192,7 +193,7 @@ def test_the_page_on_experiments_works_as_written(done, tmp_path, s3):
     project.run("python", "-m", "hybridvae", "plots-page", ".venv/plots.html")  # which `make` does
     project.run("dvc", "config", "--local", "plots.html_template", "../.venv/plots.html")
     project.run("git", "init", "--quiet", "--bare", str(tmp_path / "team.git"))
-    address, server = s3
+    address, server, objects = s3
     project.environment |= {"GIT_REMOTE": str(tmp_path / "team.git"), "S3_FOLDER": address, "S3_SERVER": server}
     project.environment |= {"AWS_DEFAULT_REGION": "us-east-1"}
     said = {}
@@ -215,6 +216,12 @@ def test_the_page_on_experiments_works_as_written(done, tmp_path, s3):
     assert (project.folder / "fetched/hybridvae/model.safetensors").is_file()
     assert "seed-1" in said["dvc exp list --all-commits team"]
     assert "second-seed" in project.run("git", "branch", "--list")
+
+    pushed = {name.replace("/", "")[-36:] for name in objects()}  # .../files/md5/ab/cdef....dir
+    made = {stage: yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"][stage]["outs"] for stage in MADE}
+    assert made["train@hybridvae"][0]["md5"] in pushed
+    for stage in ("fetch", "clean", "split"):
+        assert not {out["md5"] for out in made[stage]} & pushed, f"{stage} pushed what holds ratings"
 
     page = (project.folder / "dvc_plots/index.html").read_text()
     assert "<script src" not in page and page.count("vegaEmbed('#") >= 7
