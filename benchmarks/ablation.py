@@ -10,13 +10,12 @@ import argparse
 import sys
 from pathlib import Path
 
-import yaml
 from runs import ROOT, Block, Run, Workspaces
 
 from hybridvae.config import parse_config
 from hybridvae.embedding import EmbedConfig
 from hybridvae.errors import HybridVAEError
-from hybridvae.files import read_json, write_json
+from hybridvae.files import read_json, read_yaml, write_json
 from hybridvae.itemtext import TextConfig, gather_item_texts
 from hybridvae.models import Context, create
 
@@ -38,7 +37,7 @@ def main() -> None:
 
 def ablate(dataset: str, n_seeds: int, jobs: int) -> None:
     """Run every variant that applies to the data set with every seed, and write the results."""
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params = read_yaml(ROOT / "params.yaml")
     if dataset not in params["sources"]:
         raise HybridVAEError(f"sources.{dataset} is not declared in params.yaml: declare it, or take one that is.")
     blocks = {name: changed(params, changes) for name, changes in params["ablation"].items()}

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 from defaults import overrides
 from runs import ROOT, Block, Run, Workspaces, seconds_of
 
@@ -24,7 +23,7 @@ from hybridvae.config import parse_config
 from hybridvae.errors import HybridVAEError
 from hybridvae.evaluation import Judgement
 from hybridvae.experiments.grid import configurations
-from hybridvae.files import read_json, write_json
+from hybridvae.files import read_json, read_yaml, write_json
 from hybridvae.interactions import read_interactions, read_targets
 from hybridvae.models import Context, create
 from hybridvae.slices import slices
@@ -61,7 +60,7 @@ def main() -> None:
 def benchmark(arguments: argparse.Namespace) -> None:
     """Tune (on the temporal split), run the seeds, write the results."""
     dataset, strategy = arguments.dataset, arguments.split
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params = read_yaml(ROOT / "params.yaml")
     if dataset not in params["sources"]:
         raise HybridVAEError(f"sources.{dataset} is not declared in params.yaml: declare it, or take one that is.")
     parse_config(SplitConfig, params["split"] | {"strategy": strategy}, where="split")

@@ -14,11 +14,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-from ruamel.yaml import YAML
 from runs import ROOT
 
 from hybridvae.experiments.grid import with_parameters
-from hybridvae.files import read_json, write_json
+from hybridvae.files import read_json, read_yaml, write_json
 
 TUNING = ROOT / "docs" / "benchmarks" / "tuning"
 
@@ -35,7 +34,7 @@ def main() -> None:
     for model, parameters in best.items():
         print(f"{model}: {json.dumps(parameters)}")
     with_parameters(ROOT / "params.yaml", best)
-    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    params = read_yaml(ROOT / "params.yaml")
     for path in sorted(TUNING.parent.glob("*.json")):
         report = read_json(path)
         for model, of_model in report.get("models", {}).items():

@@ -16,7 +16,7 @@ import yaml
 from tqdm import tqdm
 
 from hybridvae.errors import HybridVAEError
-from hybridvae.files import write_text
+from hybridvae.files import read_yaml, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("HYBRIDVAE_CACHE") or platformdirs.user_cache_path("hybridvae"))
@@ -58,7 +58,7 @@ class Workspace:
         self._do("git", "fetch", "--quiet", "origin", "HEAD")
         self._do("git", "checkout", "--quiet", "--force", "--detach", "FETCH_HEAD")
         self._do("dvc", "cache", "dir", "--local", str(ROOT / ".dvc" / "cache"))
-        self._params = yaml.safe_load((self.folder / "params.yaml").read_text(encoding="utf-8"))
+        self._params = read_yaml(self.folder / "params.yaml")
         self._params["dataset"] = dataset
         self._params["split"]["strategy"] = strategy
         self._write_params({})

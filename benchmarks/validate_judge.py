@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 from scipy.sparse.linalg import svds
 
 from hybridvae.cleaning import CleanConfig, clean
 from hybridvae.errors import HybridVAEError
 from hybridvae.evaluation import judge
-from hybridvae.files import sha256_of, write_json
+from hybridvae.files import read_yaml, sha256_of, write_json
 from hybridvae.interactions import FloatArray, IntArray, Interactions, read_interactions, read_targets
 from hybridvae.models import Context, create
 from hybridvae.splitting import SplitConfig, split
@@ -58,7 +57,7 @@ def main() -> str:
     """Run the checks and write the outcome."""
     if len(sys.argv) != 2:
         raise HybridVAEError("give the reviews file, or the folder that it lies in: make validate-judge DATA=...")
-    source = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["sources"]["beauty"]
+    source = read_yaml(ROOT / "params.yaml")["sources"]["beauty"]
     given = Path(sys.argv[1]).expanduser()
     reviews = given / source["reviews"] if given.is_dir() else given
     if not reviews.is_file():

@@ -13,16 +13,16 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 import platformdirs  # noqa: E402
-import yaml  # noqa: E402
 
 from hybridvae.config import parse_config  # noqa: E402
 from hybridvae.errors import HybridVAEError  # noqa: E402
+from hybridvae.files import read_yaml  # noqa: E402
 
 if TYPE_CHECKING:
     from hybridvae.interactions import Interactions
     from hybridvae.models import Recommender
 
-PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+PARAMS: dict[str, Any] = read_yaml(ROOT / "params.yaml")
 DATASET: str = PARAMS["dataset"]
 
 

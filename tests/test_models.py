@@ -11,6 +11,7 @@ from conftest import ROOT
 from scipy import sparse
 
 from hybridvae.errors import HybridVAEError
+from hybridvae.files import parse_yaml
 from hybridvae.interactions import Interactions, by_recency
 from hybridvae.models import Context, FitState, create, load
 from hybridvae.models.hybridvae import Config, Network, whitened
@@ -162,7 +163,7 @@ def test_unknown_keys_are_refused(name):
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\)"),
         ({"latent_dim": 0}, "at least 1"),
         ({"latent_dim": 6.5}, "latent_dim is 6.5: it must be a whole number"),
-        ({"learning_rate": "fast"}, "must be a number"),
+        ({"learning_rate": "1e-3"}, "must be a number"),
         ({"hidden_dims": 512}, "must be a list"),
         ({"input_dropout": -0.1}, "input_dropout must lie"),
         ({"linear_dim": -1}, "linear_dim and linear_decay must not be negative"),
@@ -180,7 +181,8 @@ def test_wrong_values_are_refused_in_words(block, words):
 
 def test_a_number_that_yaml_takes_for_a_text_is_a_number():
     assert yaml.safe_load("1e-05") == "1e-05"
-    assert create("hybridvae", {"learning_rate": "1e-05", "beta": "2.5E+2"}, Context()).config == (
+    block = parse_yaml("learning_rate: 1e-05\nbeta: 2.5E+2")
+    assert create("hybridvae", block, Context()).config == (
         create("hybridvae", {"learning_rate": 0.00001, "beta": 250.0}, Context()).config
     )
 

@@ -1,7 +1,6 @@
 """Blocks of params.yaml as frozen dataclasses: unknown keys and wrong types are errors."""
 
 import dataclasses
-import re
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,7 +49,7 @@ def read_config(cls: type[T], folder: Path) -> T:
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:
-    """`value` as the type `hint`, widening int and what YAML 1.1 misreads to float, and list to tuple; nothing else."""
+    """`value` as the type `hint`, widening int to float and list to tuple, and nothing else."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in get_args(hint):
@@ -64,10 +63,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         if not isinstance(value, list | tuple):
             raise HybridVAEError(f"{where} is {value!r}: it must be a list.")
         return tuple(_convert(element, get_args(hint)[0], where) for element in value)
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    # YAML 1.1 wants a dot, and so reads 1e-05, which is how DVC writes it, as a text.
-    misread = isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value)
-    if hint is float and (whole or misread):
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         kind = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[hint]

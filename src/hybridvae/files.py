@@ -3,10 +3,13 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +46,25 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> Any:
     """Read a UTF-8 JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """PyYAML's safe loader, in C where it has that: dvc.lock is long."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """Read YAML as DVC does: 1e-05, which YAML 1.1 takes for a text since it has no dot, is a number."""
+    return yaml.load(text, _Loader)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a UTF-8 YAML file, as `parse_yaml`."""
+    return parse_yaml(path.read_text(encoding="utf-8"))
 
 
 def write_frame(path: Path, frame: "pd.DataFrame") -> None:

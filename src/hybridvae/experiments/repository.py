@@ -1,28 +1,17 @@
 """The repository as experiments see it: git for what was, DVC's command line for what is to be."""
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from hybridvae.errors import HybridVAEError
-
-Block = dict[str, Any]
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """PyYAML's loader, in C where it has that, which also takes 1e-05 for a number, as YAML 1.2 and DVC do."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+from hybridvae.experiments.grid import Block
+from hybridvae.files import parse_yaml
 
 
 @dataclass(frozen=True)
@@ -64,7 +53,7 @@ class Repository:
             found = self._call("git", "show", f"{revision}:{path}")
             text = found.stdout if found.returncode == 0 else ""
         try:
-            value: Block = yaml.load(text, _Loader) or {}  # derived from the safe loader
+            value: Block = parse_yaml(text) or {}
         except yaml.YAMLError as error:
             raise HybridVAEError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
         return value
