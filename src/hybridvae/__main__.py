@@ -86,7 +86,6 @@ def _table(arguments: argparse.Namespace) -> None:
 
 
 def _tune(arguments: argparse.Namespace) -> None:
-    from hybridvae import figures
     from hybridvae.experiments.comparing import plain
     from hybridvae.experiments.repository import Repository
     from hybridvae.experiments.tuning import Limits, trials_of, tune
@@ -95,13 +94,10 @@ def _tune(arguments: argparse.Namespace) -> None:
     for model in arguments.models:  # all of them are known before the first one runs
         trials_of(Repository(Path()).params, model, arguments.grid, arguments.dataset, limits)
     for model in arguments.models:
-        table = tune(Path(), model, grid=arguments.grid, dataset=arguments.dataset, limits=limits)
+        table, winner = tune(Path(), model, grid=arguments.grid, dataset=arguments.dataset, limits=limits)
         print(plain(table))
-        folder, name = Path("plots/tuning"), table.attrs["name"]
-        figures.save(figures.tuning(table, title=table.attrs["title"]), folder, name)
-        winner = ", ".join(f"{key} {value}" for key, value in table.attrs["winner"].items())
-        print(f"{model}: params.yaml has the winner's values now, and `dvc repro` trains with them: {winner}")
-        print(f"wrote {folder / name}.csv, .png and .svg")
+        values = ", ".join(f"{key} {value}" for key, value in winner.items())
+        print(f"{model}: params.yaml has the winner's values now, and `dvc repro` trains with them: {values}")
 
 
 def _compare(arguments: argparse.Namespace) -> None:

@@ -51,9 +51,9 @@ def documents(root: Path) -> dict[Path, str]:
     for report in benchmarks:
         texts[root / "docs" / "benchmarks" / f"{_name(report)}.md"] = benchmark_page(report)
     readme = (root / "README.md").read_text(encoding="utf-8")
-    table = markdown_table(*compared(root / "metrics"))  # of whatever data set was compared last, so it says which
-    dataset = read_json(root / "metrics" / "comparison.json")["dataset"]
-    readme = with_section(readme, "results", f"Data set `{dataset}`:\n\n{table}")
+    test, tests = compared(root / "metrics")  # of whatever data set was compared last, so it says which
+    dataset = next(iter(test.values()))["dataset"]
+    readme = with_section(readme, "results", f"Data set `{dataset}`:\n\n{markdown_table(test, tests)}")
     for section, temporal in (("benchmarks", True), ("splits", False)):
         if chosen := [report for report in benchmarks if (report["split"] == "temporal") == temporal]:
             readme = with_section(readme, section, overview(chosen))

@@ -152,13 +152,9 @@ def _crossed(table: pd.DataFrame, down: list[str], across: list[str]) -> pd.Data
 
 
 def _short(value: Any) -> str:
-    return (
-        "-".join(map(str, value))
-        if isinstance(value, list | tuple)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    if isinstance(value, list | tuple):
+        return "-".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _sortable(value: Any) -> Any:

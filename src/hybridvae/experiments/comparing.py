@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from hybridvae.errors import HybridVAEError
-from hybridvae.experiments.repository import Block, Repository
+from hybridvae.experiments.grid import Block
+from hybridvae.experiments.repository import Repository
 
 VALIDATION = "validation ndcg@10"
 TEST = ("test full ndcg@10", "test sampled ndcg@10")
@@ -33,11 +34,15 @@ def experiments(root: Path, model: str) -> pd.DataFrame:
     if model not in repository.params["models"]:
         known = ", ".join(repository.params["models"])
         raise HybridVAEError(f"there is no model {model!r}: `models` in params.yaml has {known}.")
-    stage = cache(lambda revision: repository.yaml("dvc.lock", revision).get("stages", {}).get(f"validate@{model}"))
+    stages = cache(lambda revision: repository.yaml("dvc.lock", revision).get("stages", {}))
+    fit = f"validate@{model}"
     # An experiment holds all that its baseline held: it fitted the model if it did not find the fit there.
-    own = [one for one in repository.experiments() if stage(one.revision) != stage(one.baseline)]
-    revisions = [("(committed)", "HEAD"), *((one.name, one.revision) for one in own)]
-    rows = [row for name, revision in revisions if (row := _row(repository, model, name, revision)) is not None]
+    own = [one for one in repository.experiments() if stages(one.revision).get(fit) != stages(one.baseline).get(fit)]
+    rows = [
+        {"experiment": name} | row
+        for name, revision in [("(committed)", "HEAD"), *((one.name, one.revision) for one in own)]
+        if (row := _row(repository, model, revision, stages(revision))) is not None
+    ]
     if not rows:
         raise HybridVAEError(f"no experiment fitted {model}: `dvc exp run -S {model}.KEY=VALUE` or `make tune` does.")
     table = pd.DataFrame(rows)
@@ -75,9 +80,9 @@ def plain(table: pd.DataFrame) -> str:
     return str(table.to_string(index=False, na_rep="", formatters=figures))
 
 
-def _row(repository: Repository, model: str, name: str, revision: str) -> Block | None:
-    """What an experiment says of a model; None where its fit is not of its own parameters."""
-    params, stages = repository.yaml("params.yaml", revision), repository.yaml("dvc.lock", revision).get("stages", {})
+def _row(repository: Repository, model: str, revision: str, stages: Mapping[str, Any]) -> Block | None:
+    """What a revision with these stages in its lock says of a model; None where its fit is of other parameters."""
+    params = repository.yaml("params.yaml", revision)
     done = list(_up_to_date(stages, params, model))
     figure = repository.yaml(f"metrics/tuning/{model}.json", revision).get(f"{model} {VALIDATION}")
     if "validate" not in done or figure is None:
@@ -86,7 +91,7 @@ def _row(repository: Repository, model: str, name: str, revision: str) -> Block 
     read = {dep["path"]: dep["md5"] for dep in stages[f"validate@{model}"]["deps"]}
     code = {path: md5 for path, md5 in read.items() if path.startswith(("src/", "stages/"))}
     digest = hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()[:7]
-    row = {"experiment": name, "code": digest} | _flat(blocks) | _flat(params[model] or {}) | {VALIDATION: figure}
+    row = {"code": digest} | _flat(blocks) | _flat(params[model] or {}) | {VALIDATION: figure}
     if "evaluate" in done:
         test = repository.yaml(f"metrics/test/{model}.json", revision)
         row |= {column: test[column.split()[1]]["ndcg@10"]["mean"] for column in TEST}

@@ -24,11 +24,15 @@ def points(grid: Grid) -> list[Block]:
     return found
 
 
+def in_seeded_order(model: str, blocks: Sequence[Block], seed: int) -> list[Block]:
+    """Points of a model's grid, shuffled; the same way for all data sets."""
+    return [blocks[index] for index in random_generator(seed, "grid", model).permutation(len(blocks))]
+
+
 def configurations(model: str, block: Block, grid: Grid, *, at_most: int, seed: int) -> list[Block]:
-    """The block itself, then points of the grid as whole blocks in a seeded order, the same for all data sets."""
-    every = [block | point for point in points(grid)]
-    order = random_generator(seed, "grid", model).permutation(len(every))
-    return [block, *(every[index] for index in order if every[index] != block)][:at_most]
+    """The block itself, then points of the grid as whole blocks in a seeded order."""
+    others = in_seeded_order(model, [block | point for point in points(grid)], seed)
+    return [block, *(other for other in others if other != block)][:at_most]
 
 
 def with_parameters(path: Path, changes: Mapping[str, Any]) -> None:

@@ -143,7 +143,7 @@ class Queue:
 
     def _stop(self, names: set[str]) -> None:
         states, _ = self.states()
-        for command, state in (("remove", _WAITING), ("kill", _RUNNING)):
-            if chosen := sorted(name for name in names if states.get(name) == state):
-                with suppress(HybridVAEError):  # it has ended, or started, meanwhile
-                    self.repository.dvc("queue", command, *chosen)
+        self._removed({name for name in names if states.get(name) == _WAITING})
+        if running := sorted(name for name in names if states.get(name) == _RUNNING):
+            with suppress(HybridVAEError):  # one has ended meanwhile
+                self.repository.dvc("queue", "kill", *running)

@@ -13,12 +13,11 @@ from tqdm import tqdm
 
 from hybridvae.errors import HybridVAEError
 from hybridvae.experiments.comparing import VALIDATION
-from hybridvae.experiments.grid import configurations, points, with_parameters
+from hybridvae.experiments.grid import Block, configurations, in_seeded_order, points, with_parameters
 from hybridvae.experiments.queue import Queue
-from hybridvae.experiments.repository import Block, Repository
+from hybridvae.experiments.repository import Repository
 from hybridvae.files import write_csv
 from hybridvae.models import Context, create
-from hybridvae.seeds import random_generator
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Limits:
             raise HybridVAEError("the limits of a tuning (configurations, minutes, jobs) must be above 0.")
 
 
-def tune(root: Path, model: str, *, grid: str, dataset: str | None, limits: Limits) -> pd.DataFrame:
+def tune(root: Path, model: str, *, grid: str, dataset: str | None, limits: Limits) -> tuple[pd.DataFrame, Block]:
     """Run a grid of a model on DVC's queue, and write the winner's values into params.yaml.
 
     A run is the stage `validate` and nothing after it, with the values of `grid.trial` for its length. Experiments
@@ -53,12 +52,14 @@ def tune(root: Path, model: str, *, grid: str, dataset: str | None, limits: Limi
 
     Returns:
         A row a configuration, the best first: experiment, the grid's values, "ndcg@10" (full ranking, validation;
-        empty where it failed or was not run) and "note". It is also written to plots/tuning/, and its `attrs` have
-        that file's "name", a "title" and the "winner" as a block.
+        empty where it failed or was not run) and "note"; and the winner's values. plots/tuning/ gets the table too,
+        and a figure of it.
 
     Raises:
         HybridVAEError: the model or data set is unknown or has no such grid, DVC refused, or every run failed.
     """
+    from hybridvae import figures
+
     repository = Repository(root)
     trials, limits = trials_of(repository.params, model, grid, dataset, limits)
     if dataset and dataset != repository.params["dataset"]:
@@ -95,15 +96,17 @@ def tune(root: Path, model: str, *, grid: str, dataset: str | None, limits: Limi
             best=lambda name: _figures(repository, model, [name])[name],
         )
     table = _table(runs, _figures(repository, model, list(runs)), failed)
-    table.attrs["name"] = f"{params['dataset']}-{model}-{grid}"
-    table.attrs["title"] = f"Tuning {model} on {params['dataset']}: NDCG@10 by full ranking, validation part"
-    write_csv(root / "plots" / "tuning" / f"{table.attrs['name']}.csv", table)
+    folder, name = root / "plots" / "tuning", f"{params['dataset']}-{model}-{grid}"
+    write_csv(folder / f"{name}.csv", table)
     if table["ndcg@10"].isna().all():
         why = "; ".join(failed.values()) or "the time was over"
         raise HybridVAEError(f"no configuration of {model} came to an end: {why}")
-    table.attrs["winner"] = runs[table["experiment"].iloc[0]]
-    with_parameters(root / "params.yaml", {model: table.attrs["winner"]})
-    return table
+    title = f"Tuning {model} on {params['dataset']}: NDCG@10 by full ranking, validation part"
+    figures.save(figures.tuning(table, title=title), folder, name)
+    tqdm.write(f"wrote {folder / name}.csv, .png and .svg")
+    winner = runs[table["experiment"].iloc[0]]
+    with_parameters(root / "params.yaml", {model: winner})
+    return table, winner
 
 
 def trials_of(params: Block, model: str, grid: str, dataset: str | None, limits: Limits) -> tuple[list[Block], Limits]:
@@ -132,8 +135,7 @@ def trials_of(params: Block, model: str, grid: str, dataset: str | None, limits:
         return [{key: one[key] for key in keys} for one in blocks], replace(limits, minutes=minutes)
     every = points(chosen)
     if limits.configurations and limits.configurations < len(every):
-        order = random_generator(params["seed"], "grid", model).permutation(len(every))
-        every = [every[index] for index in order[: limits.configurations]]
+        every = in_seeded_order(model, every, params["seed"])[: limits.configurations]
     return [{key: (block | one)[key] for key in keys} for one in every], limits
 
 
