@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from hybridvae.errors import HybridVAEError
 from hybridvae.files import read_yaml, write_text
+from hybridvae.progress import progress
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("HYBRIDVAE_CACHE") or platformdirs.user_cache_path("hybridvae"))
@@ -134,7 +135,7 @@ class Workspaces:
 
         with (
             ThreadPoolExecutor(self.jobs) as pool,
-            tqdm(total=len(runs), desc=label, unit=" runs", disable=None) as bar,
+            progress(doing=label, unit="runs", total=len(runs)) as bar,
         ):
             for future in as_completed([pool.submit(one, run) for run in runs]):
                 bar.update()

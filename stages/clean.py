@@ -17,4 +17,4 @@ def main() -> str:
     )
 
 
-run(main)
+run(main, wrote=[data("clean"), metrics("clean.json")])

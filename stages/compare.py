@@ -7,6 +7,8 @@ from hybridvae.comparison import compare, metrics_table, plain_report
 from hybridvae.files import read_json, write_csv, write_json
 from hybridvae.summary import EvaluationConfig
 
+TABLE = ROOT / "plots" / "comparison.csv"
+
 
 def main() -> str:
     models = PARAMS["models"]
@@ -19,16 +21,9 @@ def main() -> str:
     write_json(
         metrics("comparison.json"), {"dataset": DATASET, "reference": "hybridvae", "models": models, "tests": tests}
     )
-    short = {
-        name: {
-            f"{protocol} ndcg@10": round(test[name][protocol]["ndcg@10"]["mean"], 4) for protocol in ("sampled", "full")
-        }
-        for name in models
-    }
-    write_json(metrics("summary.json"), {"dataset": DATASET, **short})
-    write_csv(ROOT / "plots" / "comparison.csv", metrics_table(test).reset_index())
+    write_csv(TABLE, metrics_table(test).reset_index())
     print(plain_report(test, tests))
     return f"compared {len(models)} models on {DATASET}"
 
 
-run(main)
+run(main, wrote=[metrics("comparison.json"), TABLE])

@@ -22,4 +22,4 @@ def main() -> str:
     return f"{len(texts)} items ({without} without text) as vectors of {vectors.shape[1]} numbers"
 
 
-run(main)
+run(main, wrote=[data("embed"), metrics("embed.json")])

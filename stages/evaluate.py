@@ -1,8 +1,6 @@
 """evaluate MODEL: judge the shipped model on the test part, once."""
 
-import sys
-
-from stage import DATASET, PARAMS, block, data, interactions_for, metrics, run
+from stage import DATASET, PARAMS, block, data, interactions_for, metrics, model_name, run
 
 from hybridvae.evaluation import judge
 from hybridvae.files import write_frame, write_json
@@ -11,22 +9,23 @@ from hybridvae.models import Context, load
 from hybridvae.slices import slices
 from hybridvae.summary import EvaluationConfig, summarise
 
+NAME = model_name()
+
 
 def main() -> str:
-    name = sys.argv[1]
     interactions = interactions_for(None, upto="validation")
-    model = load(name, data("train", name), interactions, Context(PARAMS["seed"], PARAMS["device"]))
+    model = load(NAME, data("train", NAME), interactions, Context(PARAMS["seed"], PARAMS["device"]))
     judgement = judge(model.scores, interactions, read_targets(data("split", "test")))
     judgement.per_user.insert(0, "user_id", interactions.users[judgement.per_user["user_index"]])
     config, seed = block("evaluation", EvaluationConfig), PARAMS["split"]["seed"]
     summary = summarise(judgement, config, seed=seed)
     summary["slices"] = slices(judgement.per_user, judgement.per_target, interactions, config, seed=seed)
-    write_frame(data("evaluate", name) / "users.parquet", judgement.per_user)
+    write_frame(data("evaluate", NAME) / "users.parquet", judgement.per_user)
     # Who liked which item is the data set's to tell and stays in data/split, whose order these rows have.
-    write_frame(data("evaluate", name) / "targets.parquet", judgement.per_target.drop(columns="item_index"))
-    write_json(metrics("test", f"{name}.json"), {"dataset": DATASET, "model": name, "split": "test", **summary})
+    write_frame(data("evaluate", NAME) / "targets.parquet", judgement.per_target.drop(columns="item_index"))
+    write_json(metrics("test", f"{NAME}.json"), {"dataset": DATASET, "model": NAME, "split": "test", **summary})
     sampled, full = summary["sampled"]["ndcg@10"]["mean"], summary["full"]["ndcg@10"]["mean"]
-    return f"{name} on {DATASET}: NDCG@10 {sampled:.4f} (among 99 negatives), {full:.4f} (full ranking)"
+    return f"{NAME} on {DATASET}: NDCG@10 {sampled:.4f} (among 99 negatives), {full:.4f} (full ranking)"
 
 
-run(main)
+run(main, wrote=[data("evaluate", NAME), metrics("test", f"{NAME}.json")])

@@ -12,7 +12,7 @@ def main() -> str:
     local = os.environ.get("HYBRIDVAE_DATA")
     source = parse_source(DATASET, PARAMS["sources"].get(DATASET))
     fetch(DATASET, source, data("raw"), cache=cache(), local=Path(local).expanduser() if local else None)
-    return f"wrote {', '.join(sorted(path.name for path in data('raw').iterdir()))} of {DATASET}"
+    return f"{', '.join(sorted(path.name for path in data('raw').iterdir()))} of {DATASET}"
 
 
-run(main)
+run(main, wrote=[data("raw")])

@@ -16,4 +16,4 @@ def main() -> str:
     )
 
 
-run(main)
+run(main, wrote=[data("split"), metrics("split.json")])

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +17,7 @@ import platformdirs  # noqa: E402
 from hybridvae.config import parse_config  # noqa: E402
 from hybridvae.errors import HybridVAEError  # noqa: E402
 from hybridvae.files import read_yaml  # noqa: E402
+from hybridvae.progress import name_stage  # noqa: E402
 
 if TYPE_CHECKING:
     from hybridvae.interactions import Interactions
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 
 PARAMS: dict[str, Any] = read_yaml(ROOT / "params.yaml")
 DATASET: str = PARAMS["dataset"]
+
+
+def model_name() -> str:
+    """The model that the script was called with."""
+    if len(sys.argv) != 2:
+        sys.exit(f"{Path(sys.argv[0]).stem}: name one model, as in `dvc repro {Path(sys.argv[0]).stem}@hybridvae`.")
+    return sys.argv[1]
 
 
 def data(stage: str, *more: str) -> Path:
@@ -54,16 +62,23 @@ def interactions_for(model: "Recommender | None", *, upto: Literal["train", "val
     return read_interactions(data("split", "fit"), upto=upto, vectors=vectors)
 
 
-def run(main: Callable[[], str]) -> None:
-    """Run a stage; print what it says at its end with seconds and peak memory, or its error in one sentence."""
+def run(main: Callable[[], str], *, wrote: Sequence[Path]) -> None:
+    """Run a stage; print what it says at its end, what it wrote, seconds and peak memory, or its error in one sentence.
+
+    Args:
+        wrote: the stage's outputs.
+    """
     name, start = Path(sys.argv[0]).stem, time.perf_counter()
+    name_stage(" ".join([name, *sys.argv[1:]]))
     try:
         said = main()
     except HybridVAEError as error:
         sys.exit(f"{name}: {error}")
     seconds, megabytes = time.perf_counter() - start, _peak_memory()
     _note_cost(name, seconds, megabytes)
-    print(f"{name}: {said} in {seconds:.1f} s" + (f", peak memory {megabytes:,.0f} MB" if megabytes else ""))
+    outputs = ", ".join(path.relative_to(ROOT).as_posix() for path in wrote)
+    memory = f", peak memory {megabytes:,.0f} MB" if megabytes else ""
+    print(f"{name}: {said}; wrote {outputs} in {seconds:.1f} s{memory}")
 
 
 def _note_cost(name: str, seconds: float, megabytes: float | None) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
 from hybridvae.errors import HybridVAEError
 from hybridvae.interactions import FloatArray
+from hybridvae.progress import progress
 from hybridvae.seeds import random_generator
 
 Encoder = Callable[[list[str]], FloatArray]
@@ -97,13 +97,13 @@ def _encode_missing(
     """
     encoded: dict[str, FloatArray] = {}
     waiting: list[tuple[bytes, bytes]] = []
-    with tqdm(total=len(texts), desc="embed", unit=" texts", disable=None) as progress:
+    with progress(doing="encode", unit="texts", total=len(texts)) as bar:
         for start in range(0, len(texts), batch_size):
             batch = texts[start : start + batch_size]
             for text, vector in zip(batch, encode(batch), strict=True):
                 encoded[text] = np.asarray(vector, dtype=np.float32)
                 waiting.append((_key(text), encoded[text].tobytes()))
-            progress.update(len(batch))
+            bar.update(len(batch))
             if len(waiting) >= _SAVE_EVERY * batch_size or start + batch_size >= len(texts):
                 with store:  # one transaction: all or nothing
                     store.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", waiting)

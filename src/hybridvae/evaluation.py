@@ -22,6 +22,7 @@ import pandas as pd
 
 from hybridvae.errors import HybridVAEError
 from hybridvae.interactions import FloatArray, IntArray, Interactions, Targets
+from hybridvae.progress import progress
 from hybridvae.ranking import top_k
 
 Protocol = Literal["sampled", "full", "cold"]
@@ -79,7 +80,9 @@ def judge(
     popularity = np.asarray(interactions.positives.sum(axis=0)).ravel()
     recommended = np.zeros(n_items, dtype=bool)
     batch = max(1, _BLOCK // n_items)
-    for begin in range(0, len(users), batch):
+    begins = range(0, len(users), batch)
+    # Only the long judgement shows how far it is: a fit has a line of its own.
+    for begin in progress(begins, doing="rank", unit="blocks of users") if lists else begins:
         chosen = users[begin : begin + batch]
         lengths = counts[begin : begin + batch]
         first = starts[begin]

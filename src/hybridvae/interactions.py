@@ -43,6 +43,13 @@ class Interactions:
     cold: IntArray
     item_vectors: FloatArray | None = None
 
+    @classmethod
+    def without_users(cls, items: npt.NDArray[np.object_], titles: npt.NDArray[np.object_]) -> "Interactions":
+        """A catalogue alone, of which nobody has chosen anything."""
+        none = sparse.csr_matrix((0, len(items)), dtype=np.float32)
+        cold = np.zeros(len(items), dtype=np.int64)
+        return cls(none, none, none, np.empty(0, dtype=object), items, titles, cold)
+
     @property
     def n_users(self) -> int:
         """U."""
@@ -79,22 +86,20 @@ class Targets:
     part: int
 
 
-def read_interactions(
-    folder: Path, *, upto: Part, vocabulary: Path | None = None, vectors: Path | None = None
-) -> Interactions:
-    """Read the rows of a folder that `split` wrote, up to and including the part `upto`.
-
-    They lie in the order of (user, timestamp, item id), which is what ages are counted in.
+def read_interactions(fit: Path, *more: Path, upto: Part, vectors: Path | None = None) -> Interactions:
+    """Read the rows that `split` wrote, up to and including the part `upto`.
 
     Args:
-        vocabulary: folder with users.parquet and items.parquet; by default `folder` itself.
+        fit: the folder with both vocabularies and the rows of the training and the validation part.
+        more: the folder `test`, for those who may look into it.
         vectors: file of item vectors, for models that want them.
     """
-    home = vocabulary or folder
-    users, items = pd.read_parquet(home / "users.parquet"), pd.read_parquet(home / "items.parquet")
-    columns = ["user_index", "item_index", "rating", "positive", "part"]
-    rows = pd.read_parquet(folder / "rows.parquet", columns=columns)
+    users, items = pd.read_parquet(fit / "users.parquet"), pd.read_parquet(fit / "items.parquet")
+    columns = ["user_index", "item_index", "rating", "positive", "part", "timestamp"]
+    rows = pd.concat([pd.read_parquet(folder / "rows.parquet", columns=columns) for folder in (fit, *more)])
     rows = rows[rows["part"] <= PARTS.index(upto)]
+    # Ages count in this order; items are numbered in the order of their ids.
+    rows = rows.sort_values(["user_index", "timestamp", "item_index"], kind="stable")
     shape = (len(users), len(items))
 
     def matrix(chosen: pd.DataFrame, values: npt.NDArray[Any]) -> sparse.csr_matrix:

@@ -18,10 +18,10 @@ from typing import IO, Any
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from hybridvae.errors import HybridVAEError
 from hybridvae.files import atomic_path
+from hybridvae.progress import progress
 from hybridvae.sources import is_gzip
 
 MAX_LINE = 16 * 2**20  # bytes; a longer line is rejected, so that memory stays bounded
@@ -121,7 +121,7 @@ def _stream(
     report = ReadReport()
     batch: list[dict[str, Any]] = []
     with atomic_path(kept) as partial, pq.ParquetWriter(partial, schema) as writer:
-        for line in tqdm(_lines(path), desc=f"read {path.name}", unit=" lines", disable=None):
+        for line in progress(_lines(path), doing=f"read {path.name}", unit="lines"):
             report.lines += 1
             try:
                 batch.append(parse(_record(line)))

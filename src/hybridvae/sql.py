@@ -199,6 +199,14 @@ SELECT COUNT(*) FROM (
 ) AS tied
 """
 
+# Lengths of histories, all parts together; a percentile is the value of a user there is.
+SPLIT_LENGTHS = """
+SELECT MIN(length), PERCENTILE_DISC(0.25) WITHIN GROUP (ORDER BY length),
+       PERCENTILE_DISC(0.5) WITHIN GROUP (ORDER BY length), PERCENTILE_DISC(0.75) WITHIN GROUP (ORDER BY length),
+       MAX(length), AVG(length)
+FROM (SELECT COUNT(*) AS length FROM final WHERE positive GROUP BY user_id) AS histories
+"""
+
 SPLIT_COUNTS = """
 SELECT part, COUNT(*), COUNT(*) FILTER (WHERE positive), COUNT(*) FILTER (WHERE target), COUNT(*) FILTER (WHERE orphan),
        COUNT(DISTINCT CASE WHEN target THEN user_id END)

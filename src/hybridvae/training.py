@@ -18,12 +18,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from hybridvae.errors import HybridVAEError
 from hybridvae.files import atomic_path, sha256_of
 from hybridvae.interactions import FloatArray, Interactions
 from hybridvae.models import Context, EpochMetrics, OnEpoch
+from hybridvae.progress import progress as show_progress
 
 
 def choose_device(name: str) -> torch.device:
@@ -89,7 +89,7 @@ def train_epochs(
             for number, metrics in enumerate(progress.history, start=1):
                 on_epoch(number, metrics)
 
-    with tqdm(total=epochs, initial=progress.epoch, desc="fit", unit=" epochs", disable=None) as bar:
+    with show_progress(doing="fit", unit="epochs", total=epochs, done=progress.epoch) as bar:
         while progress.epoch < epochs:
             if validate and progress.best_epoch and progress.epoch - progress.best_epoch >= patience:
                 break

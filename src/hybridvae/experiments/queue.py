@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from hybridvae.errors import HybridVAEError
 from hybridvae.experiments.repository import Repository
+from hybridvae.progress import progress
 
 COPIED = "data/split"  # holds ratings, so is in no cache that a queued run could ask
 _LOOK = 1.0  # seconds between looks at what is done, which cost nothing
@@ -46,7 +47,7 @@ class Queue:
         if spent := [name for name in runs if states.get(name, _WAITING) not in (_WAITING, _RUNNING)]:
             self.repository.dvc("queue", "remove", *spent)
         missing = [name for name in runs if states.get(name) not in (_WAITING, _RUNNING)]
-        for name in tqdm(missing, desc=f"{label}, queueing", unit=" runs", disable=None):
+        for name in progress(missing, doing=f"{label}, queue", unit="runs"):
             values = [word for value in runs[name] for word in ("--set-param", value)]
             how = ["--queue", "--single-item", "--copy-paths", COPIED, "--name", name]
             with redirect_stdout(StringIO()):  # its errors go elsewhere
@@ -82,7 +83,7 @@ class Queue:
         waits, figures, failed = set(names), dict[str, float](), dict[str, str]()
         ended: set[str] = set()  # without an experiment, when the queue was last asked
         self._start(jobs, threads)
-        with tqdm(total=len(names), desc=label, unit=" runs", disable=None, smoothing=0.0) as bar:
+        with progress(doing=label, unit="runs", total=len(names)) as bar:
             try:
                 while waits:
                     time.sleep(_LOOK)

@@ -11,6 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from scipy import sparse
+
 from hybridvae.config import parse_config
 from hybridvae.errors import HybridVAEError
 from hybridvae.interactions import FloatArray, IntArray, Interactions
@@ -62,8 +64,7 @@ class Recommender(Protocol):
 
     Attributes:
         needs_vectors: whether `fit` wants `interactions.item_vectors`.
-        folds_in: whether `scores_of` takes histories of users who were not fitted on: (B, I) CSR of ages, as
-            `Interactions.histories` has them, or of ones where nothing is known of the order.
+        folds_in: whether it is a `FoldingRecommender`, which takes histories of users who were not fitted on.
         seeded: whether the seed changes the outcome, so that several seeds are worth a run each.
     """
 
@@ -100,6 +101,18 @@ class Recommender(Protocol):
     @classmethod
     def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
         """Read what `save` wrote. Histories are not in a checkpoint, so they are handed in again."""
+        ...
+
+
+class FoldingRecommender(Recommender, Protocol):
+    """A model that recommends by a history alone, whoever has it."""
+
+    def scores_of(self, histories: sparse.csr_matrix) -> FloatArray:
+        """(B, I) histories -> (B, I) float32 scores, as `scores`.
+
+        Args:
+            histories: CSR of ages, as `Interactions.histories` has them, or of ones where the order is unknown.
+        """
         ...
 
 

@@ -1,4 +1,6 @@
-"""LightGCN (He et al. 2020, "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation").
+"""LightGCN: embeddings smoothed over the graph of who liked what.
+
+He et al. 2020, "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation".
 
 Users and items have *ego* embeddings; what is compared are these averaged with those of their neighbours in
 the graph of positives, up to `layers` steps away (equations 3 and 4, with equal weights). Trained by BPR

@@ -1,0 +1,282 @@
+"""Recommendations of a fitted model: for users it knows, and for histories it has never seen.
+
+A checkpoint, as `hybridvae.checkpoint` writes it, is enough for histories; for users the ratings must be at hand.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self, cast
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy import sparse
+
+from hybridvae.errors import HybridVAEError
+from hybridvae.files import atomic_path, read_json
+from hybridvae.interactions import FloatArray, IntArray, Interactions
+from hybridvae.models import Context, FoldingRecommender, Recommender, load
+from hybridvae.progress import progress
+from hybridvae.ranking import top_k
+
+_BLOCK = 1 << 22  # scores held at a time (16 MB)
+
+
+@dataclass(frozen=True)
+class RecommendConfig:
+    """The block `recommend` of params.yaml."""
+
+    model: str = "hybridvae"  # one of `models`
+    top_n: int = 20  # items of each user's list
+
+    def __post_init__(self) -> None:
+        if self.top_n < 1:
+            raise ValueError("top_n must be at least 1")
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The best items of B users, the best first.
+
+    Attributes:
+        items: (B, K) item indices; -1 where a user has fewer than K items left.
+        scores: (B, K) float32; -inf there.
+    """
+
+    items: IntArray
+    scores: FloatArray
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """A fitted model with the names of its items, and with what is known of users.
+
+    Attributes:
+        name: of the model, as in params.yaml.
+        model: the fitted model.
+        known: the users with all they ever rated, which the model need not have been fitted on; or the catalogue
+            alone, without users.
+    """
+
+    name: str
+    model: Recommender
+    known: Interactions
+    _index: Mapping[str, int] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_index", {item: index for index, item in enumerate(self.known.items)})
+
+    @classmethod
+    def load(cls, folder: Path | str, known: Interactions | None = None, *, device: str = "auto") -> Self:
+        """Read a checkpoint.
+
+        Args:
+            known: the users, in the order in which the model was fitted on them, and their histories; by default
+                there are none, and recommendations are for histories alone.
+
+        Raises:
+            HybridVAEError: the folder holds no checkpoint, or one of another catalogue than that of `known`.
+        """
+        folder = Path(folder)
+        if not (folder / "checkpoint.json").is_file():
+            raise HybridVAEError(f"{folder} holds no checkpoint.json: run `dvc repro train@MODEL`, or `dvc pull`.")
+        name = read_json(folder / "checkpoint.json")["model"]
+        items = pd.read_parquet(folder / "items.parquet")
+        ids, titles = (items[column].to_numpy(dtype=object) for column in ("item_id", "title"))
+        if known is None:
+            known = Interactions.without_users(ids, titles)
+        elif not np.array_equal(known.items, ids):
+            raise HybridVAEError(f"{folder} was fitted on other items than these: run `dvc repro train@{name}`.")
+        return cls(name, load(name, folder, known, Context(device=device)), known)
+
+    @property
+    def folds_in(self) -> bool:
+        """Whether the model takes histories of users whom it was not fitted on."""
+        return self.model.folds_in
+
+    def recommend(self, history: Sequence[str], *, k: int = 10, exclude: Sequence[str] = ()) -> pd.DataFrame:
+        """The k best items for a history, which are none of it.
+
+        Args:
+            history: item ids in the order in which they were chosen, the latest last.
+            exclude: more item ids that must not be in the list.
+
+        Returns:
+            Columns rank (from 1), item_id, score, title.
+
+        Raises:
+            HybridVAEError: an item is unknown, or the model cannot fold in a history.
+        """
+        lists = self.for_histories(self.history(history), k, exclude=self.indices(exclude))
+        items, scores = lists.items[0], lists.scores[0]
+        items, scores = items[items >= 0], scores[items >= 0]
+        return pd.DataFrame(
+            {
+                "rank": np.arange(1, len(items) + 1),
+                "item_id": self.known.items[items],
+                "score": scores,
+                "title": self.known.titles[items],
+            }
+        )
+
+    def indices(self, item_ids: Sequence[str]) -> IntArray:
+        """Item ids as indices.
+
+        Raises:
+            HybridVAEError: an item is not in the catalogue.
+        """
+        unknown = [item for item in item_ids if item not in self._index]
+        if unknown:
+            names = ", ".join(map(ascii, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+            raise HybridVAEError(
+                f"{names}: not in the catalogue of {self.known.n_items:,} items, so leave out what the model cannot know."
+            )
+        return np.array([self._index[item] for item in item_ids], dtype=np.int64)
+
+    def history(self, item_ids: Sequence[str]) -> sparse.csr_matrix:
+        """Item ids, the latest last, as (1, I) CSR of ages; of an item named twice the later place counts.
+
+        Raises:
+            HybridVAEError: an item is not in the catalogue.
+        """
+        indices = np.array(list(dict.fromkeys(self.indices(item_ids)[::-1].tolist())), dtype=np.int64)
+        ages = np.arange(1, len(indices) + 1, dtype=np.float32)
+        built = sparse.csr_matrix((ages, indices, [0, len(indices)]), shape=(1, self.known.n_items))
+        built.sort_indices()
+        return built
+
+    def for_users(
+        self, users: IntArray, k: int, *, exclude_seen: bool = True, exclude: IntArray | None = None
+    ) -> Lists:
+        """The k best items of known users.
+
+        Args:
+            users: (B,) user indices.
+            exclude_seen: leave out what a user ever rated, liked or not.
+            exclude: item indices that must be in no list.
+        """
+        seen = self.known.ratings[users] if exclude_seen else None
+        return best(self.model.scores(users), k, seen=seen, exclude=exclude)
+
+    def for_histories(
+        self,
+        histories: sparse.csr_matrix,
+        k: int,
+        *,
+        exclude_seen: bool = True,
+        seen: sparse.csr_matrix | None = None,
+        exclude: IntArray | None = None,
+    ) -> Lists:
+        """The k best items for histories.
+
+        Args:
+            histories: (B, I) CSR of ages, 1 for the latest item.
+            exclude_seen: leave out what is in `seen`.
+            seen: (B, I) CSR of what was rated at all; by default the histories.
+
+        Raises:
+            HybridVAEError: the model cannot fold in a history.
+        """
+        excluded = (histories if seen is None else seen) if exclude_seen else None
+        return best(self._folding().scores_of(histories), k, seen=excluded, exclude=exclude)
+
+    def reasons(self, history: sparse.csr_matrix, items: IntArray) -> FloatArray:
+        """What each item of a history adds to the scores of recommended items: the loss of score without it.
+
+        It is the model itself that is asked, once for each item left out, so that the answer holds for any of them.
+
+        Args:
+            history: (1, I) CSR of ages, with H items.
+            items: (K,) recommended items.
+
+        Returns:
+            (H, K) float32, in the order of `history.indices`.
+
+        Raises:
+            HybridVAEError: the model cannot fold in a history, and so cannot say what one of its items does.
+        """
+        model = self._folding()
+        whole = model.scores_of(history)[0, items]
+        length = history.nnz
+        contributions = np.empty((length, len(items)), dtype=np.float32)
+        step = max(1, _BLOCK // self.known.n_items)
+        for begin in range(0, length, step):
+            left_out = np.arange(begin, min(begin + step, length))
+            kept = np.tile(np.arange(length), (len(left_out), 1)) != left_out[:, None]  # (B, H)
+            repeated = sparse.csr_matrix(
+                (
+                    np.tile(history.data, len(left_out))[kept.ravel()],
+                    np.tile(history.indices, len(left_out))[kept.ravel()],
+                    np.arange(len(left_out) + 1) * (length - 1),
+                ),
+                shape=(len(left_out), history.shape[1]),
+            )
+            contributions[left_out] = whole - model.scores_of(repeated)[:, items]
+        return contributions
+
+    def for_everyone(self, k: int) -> Iterator[pd.DataFrame]:
+        """The k best unseen items of every known user, a block of users at a time, in the order of the users.
+
+        Yields:
+            Columns user_id, rank (from 1), item_id, score, title.
+        """
+        step = max(1, _BLOCK // self.known.n_items)
+        for begin in progress(range(0, self.known.n_users, step), doing="recommend", unit="blocks of users"):
+            users = np.arange(begin, min(begin + step, self.known.n_users))
+            lists = self.for_users(users, k)
+            row, place = np.nonzero(lists.items >= 0)
+            items = lists.items[row, place]
+            yield pd.DataFrame(
+                {
+                    "user_id": self.known.users[users[row]],
+                    "rank": (place + 1).astype(np.int32),
+                    "item_id": self.known.items[items],
+                    "score": lists.scores[row, place],
+                    "title": self.known.titles[items],
+                }
+            )
+
+    def _folding(self) -> FoldingRecommender:
+        if not self.folds_in:
+            raise HybridVAEError(
+                f"{self.name} knows only the users whom it was fitted on: take a model that folds in histories, "
+                "such as hybridvae or ease."
+            )
+        return cast(FoldingRecommender, self.model)
+
+
+def best(
+    scores: FloatArray, k: int, *, seen: sparse.csr_matrix | None = None, exclude: IntArray | None = None
+) -> Lists:
+    """The k highest scores of each row, of equal ones the item of the lower index first.
+
+    Args:
+        scores: (B, I).
+        seen: (B, I) CSR; what is stored in a row is left out of it.
+        exclude: item indices left out of every row.
+    """
+    scores = np.array(scores, dtype=np.float32)  # a copy, masked below
+    if seen is not None:
+        scores[np.repeat(np.arange(len(scores)), np.diff(seen.indptr)), seen.indices] = -np.inf
+    if exclude is not None:
+        scores[:, exclude] = -np.inf
+    items = top_k(scores, k)
+    found = np.take_along_axis(scores, items, axis=1)
+    return Lists(np.where(np.isneginf(found), -1, items), found)
+
+
+def write_lists(path: Path, recommendations: Recommendations, k: int) -> int:
+    """Write everyone's k best items to Parquet, atomically and in bounded memory; returns the number of rows."""
+    rows = 0
+    with atomic_path(path) as partial, ExitStack() as files:
+        writer: pq.ParquetWriter | None = None
+        for block in recommendations.for_everyone(k):
+            table = pa.Table.from_pandas(block, preserve_index=False)
+            if writer is None:
+                writer = files.enter_context(pq.ParquetWriter(partial, table.schema, compression="zstd"))
+            writer.write_table(table)
+            rows += len(block)
+    return rows

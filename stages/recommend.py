@@ -1,0 +1,19 @@
+"""recommend: the best unseen items of every user, by one of the trained models."""
+
+from stage import PARAMS, block, data, run
+
+from hybridvae.interactions import read_interactions
+from hybridvae.recommending import Recommendations, RecommendConfig, write_lists
+
+INTO = data("recommend")
+
+
+def main() -> str:
+    config = block("recommend", RecommendConfig)
+    known = read_interactions(data("split", "fit"), data("split", "test"), upto="test")
+    recommendations = Recommendations.load(data("train", config.model), known, device=PARAMS["device"])
+    rows = write_lists(INTO / "lists.parquet", recommendations, config.top_n)
+    return f"{rows:,} recommendations by {config.model} for {known.n_users:,} users"
+
+
+run(main, wrote=[INTO])
