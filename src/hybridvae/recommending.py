@@ -132,7 +132,7 @@ class Recommendations:
         if unknown:
             names = ", ".join(map(ascii, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
             raise HybridVAEError(
-                f"{names}: not in the catalogue of {self.known.n_items:,} items, so leave out what the model cannot know."
+                f"{names}: not in the catalogue of {self.known.n_items:,} items; leave out what the model cannot know."
             )
         return np.array([self._index[item] for item in item_ids], dtype=np.int64)
 

@@ -117,9 +117,13 @@ class VAENetwork(nn.Module, ABC):
         """What is trained, as groups for the optimiser, which may set a `weight_decay` of their own."""
         return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
 
-    def decode(self, query: Tensor) -> Tensor:
-        """(B, D) -> scores (B, I) = query @ output_vectors^T + output_bias."""
-        scores = query @ self.output_vectors.T
+    def decode(self, query: Tensor, output_vectors: Tensor | None = None) -> Tensor:
+        """(B, D) -> scores (B, I) = query @ output_vectors^T + output_bias.
+
+        Args:
+            output_vectors: where they have been put together before.
+        """
+        scores = query @ (self.output_vectors if output_vectors is None else output_vectors).T
         return scores if self.output_bias is None else scores + self.output_bias
 
     def forward(self, bag: Bag) -> tuple[Tensor, Tensor, Tensor]:
@@ -183,6 +187,7 @@ class VAERecommender(ABC):
         self.device = training.choose_device(context.device)
         self.progress = training.Progress()
         self.network: VAENetwork
+        self._output_vectors: Tensor | None = None  # put together once, of a network that is trained no more
         self.histories: sparse.csr_matrix
 
     @abstractmethod
@@ -206,6 +211,7 @@ class VAERecommender(ABC):
         if self.needs_vectors and vectors is None:
             raise HybridVAEError(f"{self.name} decodes into text embeddings: fit it with item vectors.")
         config, seed = self.config, self.context.seed
+        self._output_vectors = None
         self.histories = interactions.histories
         torch.manual_seed(derive_seed(seed, self.name, "start"))
         network = self.build(interactions.n_items, None if vectors is None else torch.from_numpy(vectors))
@@ -277,7 +283,7 @@ class VAERecommender(ABC):
         """(B, I) histories -> (B, I) scores, at z = mu."""
         self.network.eval()
         query, _, _ = self.network(Bag.of(histories, self.device))
-        scores: FloatArray = self.network.decode(query).cpu().numpy()
+        scores: FloatArray = self.network.decode(query, self._output_vectors).cpu().numpy()
         return scores
 
     def save(self, folder: Path) -> None:
@@ -297,6 +303,7 @@ class VAERecommender(ABC):
         model.network = model.build(interactions.n_items, tensors.pop("item_vectors", None))
         model.network.load_state_dict(tensors)
         model.network.to(model.device)
+        model._output_vectors = model.network.output_vectors.detach()
         model.histories = interactions.histories
         return model
 

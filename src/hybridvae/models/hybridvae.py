@@ -140,11 +140,11 @@ class Network(VAENetwork):
         projected: Tensor = self.projection(z) * self.log_scale.exp()
         return projected
 
-    def decode(self, query: Tensor) -> Tensor:
+    def decode(self, query: Tensor, output_vectors: Tensor | None = None) -> Tensor:
         """(B, D + K) -> scores (B, I); in training the product may be of half precision, its sums never are."""
         half = self.training and _is_half(self.config.precision, query.device)
         with torch.autocast(query.device.type, torch.bfloat16, enabled=half):
-            scores = query @ self.output_vectors.T
+            scores = query @ (self.output_vectors if output_vectors is None else output_vectors).T
         return scores.float() if self.output_bias is None else scores.float() + self.output_bias
 
     def _history(self, bag: Bag) -> tuple[Tensor, Tensor]:
