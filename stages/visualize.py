@@ -1,30 +1,39 @@
 """visualize: the figures, from what earlier stages wrote."""
 
 import pandas as pd
-from stage import DATASET, PARAMS, ROOT, data, metrics, run
+from stage import DATASET, PARAMS, ROOT, data, interactions_for, metrics, run
 
 from hybridvae import figures
 from hybridvae.files import read_json
+from hybridvae.frames import comparison_frame, slices_frame
+from hybridvae.latent import users_map
+from hybridvae.models import Context, load
 
 FOLDER = ROOT / "plots" / "figures"
 
 
 def main() -> str:
-    rows = []
-    for model in PARAMS["models"]:
-        test = read_json(metrics("test", f"{model}.json"))
-        rows += [
-            {"model": model, "protocol": protocol, **test[protocol]["ndcg@10"]}
-            for protocol in ("sampled", "full", "cold")
-            if protocol in test
-        ]
-    figures.save(figures.comparison(pd.DataFrame(rows), title=f"Models on {DATASET}, test part"), FOLDER, "comparison")
+    test = {model: read_json(metrics("test", f"{model}.json")) for model in PARAMS["models"]}
+    drawn = {
+        "comparison": figures.comparison(comparison_frame(test), title=f"Models on {DATASET}, test part"),
+        "slices": figures.slices(
+            slices_frame(test), title=f"For whom and for what models are good: {DATASET}, test part"
+        ),
+    }
     if "hybridvae" in PARAMS["models"]:
         fit = read_json(data("validate", "hybridvae") / "fit.json")
-        title = f"HybridVAE on {DATASET}, fitted on the training part"
-        curves = figures.training_curves(pd.DataFrame(fit["history"]), chosen=fit["epochs"], title=title)
-        figures.save(curves, FOLDER, "training_curves")
-    return f"{', '.join(sorted(path.name for path in FOLDER.iterdir()))}"
+        drawn["training_curves"] = figures.training_curves(
+            pd.DataFrame(fit["history"]),
+            chosen=fit["epochs"],
+            title=f"HybridVAE on {DATASET}, fitted on the training part",
+        )
+        interactions = interactions_for(None, upto="validation")
+        model = load("hybridvae", data("train", "hybridvae"), interactions, Context(device=PARAMS["device"]))
+        places = users_map(model, interactions, seed=PARAMS["seed"])
+        drawn["users"] = figures.users(places, title=f"HybridVAE's view of {len(places):,} users of {DATASET}")
+    for name, figure in drawn.items():
+        figures.save(figure, FOLDER, name)
+    return f"drew {', '.join(drawn)}"
 
 
 run(main, wrote=[FOLDER])

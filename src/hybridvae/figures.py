@@ -1,18 +1,34 @@
 """Figures. Each is drawn by a function that takes a data frame, so that a notebook can call it."""
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from hybridvae.files import atomic_path
+from hybridvae.files import atomic_path, write_text
 
-# Okabe & Ito's colours, told apart by colour-blind readers.
+# Okabe & Ito's colours, told apart by colour-blind readers, and markers for those who print in grey.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
+_HYBRID = "HybridVAE"
+_LOOKS = {
+    _HYBRID: (BLUE, "o"),
+    "EASE": (ORANGE, "s"),
+    "iALS": (GREEN, "^"),
+    "LightGCN": ("#CC79A7", "D"),
+    "Mult-VAE": ("#E69F00", "v"),
+    "Item-KNN": ("#56B4E9", "P"),
+    "Content-KNN": ("#000000", "X"),
+    "Popularity": ("#777777", "d"),
+    "SVD": ("#B0B0B0", "p"),
+}
+_OTHER_LOOK = ("#8C6D31", "h")
+_PROTOCOLS = {"full": "Full ranking", "sampled": "Among 99 sampled negatives", "cold": "Among new items alone"}
 _STYLE: Any = {
     "font.size": 11,
     "axes.titlesize": 12,
@@ -37,7 +53,7 @@ def training_curves(history: pd.DataFrame, *, chosen: int, title: str) -> Figure
     """
     epochs = range(1, len(history) + 1)
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(11, 3.6), layout="constrained")
+        figure = Figure(figsize=(11, 3.6), layout=ConstrainedLayoutEngine(wspace=0.09))
         fit, latent, quality = figure.subplots(1, 3)
         fit.plot(epochs, history["loss"], color=BLUE, label="loss")
         fit.plot(epochs, history["reconstruction"], color=ORANGE, linestyle="--", label="reconstruction")
@@ -63,29 +79,178 @@ def training_curves(history: pd.DataFrame, *, chosen: int, title: str) -> Figure
 
 
 def comparison(values: pd.DataFrame, *, title: str) -> Figure:
-    """NDCG@10 of all models with 95 % intervals, a panel a protocol, the best at the top.
+    """NDCG@10 of all models with 95 % intervals, a panel a protocol, the best by the first protocol at the top.
 
     Args:
-        values: rows of model, protocol, mean, low, high.
+        values: rows of model, protocol, mean, low, high; a model that a protocol does not judge has no row there.
     """
     protocols = list(dict.fromkeys(values["protocol"]))
-    titles = {"sampled": "Among 99 sampled negatives", "full": "Full ranking", "cold": "Among cold items"}
-    order = values[values["protocol"] == "full"].sort_values("mean", kind="stable")["model"].tolist()
+    first = values[values["protocol"] == protocols[0]].sort_values("mean", kind="stable")["model"].tolist()
+    order = [model for model in dict.fromkeys(values["model"]) if model not in first] + first
     with mpl.rc_context(_STYLE):
         layout = ConstrainedLayoutEngine(wspace=0.08)
-        figure = Figure(figsize=(10, 1.6 + 0.5 * len(order)), layout=layout)
+        figure = Figure(figsize=(4.6 * len(protocols) + 0.8, 1.6 + 0.42 * len(order)), layout=layout)
         panels = figure.subplots(1, len(protocols), sharey=True, squeeze=False)[0]
         for panel, protocol in zip(panels, protocols, strict=True):
-            rows = values[values["protocol"] == protocol].set_index("model").loc[order]
+            rows = values[values["protocol"] == protocol].set_index("model").reindex(order)
             errors = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
-            colours = [BLUE if model == "hybridvae" else GREY for model in order]
+            colours = [BLUE if model == _HYBRID else GREY for model in order]
             panel.barh(order, rows["mean"], xerr=errors, color=colours, capsize=3, height=0.65)
             for place, (mean, high) in enumerate(zip(rows["mean"], rows["high"], strict=True)):
-                panel.annotate(f"{mean:.3f}", (high, place), (6, 0), textcoords="offset points", va="center")
-            panel.set(title=titles[protocol], xlabel="NDCG@10 (bar: mean, whisker: 95 % interval)")
-            panel.set_xlim(0, 1.18 * rows["high"].max())
+                said, x = ("not judged", 0) if pd.isna(mean) else (f"{mean:.3f}", high)
+                panel.annotate(said, (x, place), (6, 0), textcoords="offset points", va="center", fontsize=10)
+            panel.set(title=_PROTOCOLS[protocol], xlabel="NDCG@10, with 95 % interval")
+            panel.set_xlim(0, 1.2 * rows["high"].max())
             panel.xaxis.set_major_locator(MaxNLocator(5))
             panel.grid(visible=False, axis="y")
+        figure.suptitle(title)
+    return figure
+
+
+def slices(values: pd.DataFrame, *, title: str) -> Figure:
+    """NDCG@10 by history length and by popularity of the target, a line a model, with 95 % intervals.
+
+    Args:
+        values: rows of model, slicing ("history" or "popularity"), slice, size, mean, low, high.
+    """
+    ways = {
+        "history": ("Users by the length of their history", "positives before the part (and users)"),
+        "popularity": ("Targets by the popularity of their item", "a third of all positives each (and targets)"),
+    }
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(11, 4.8), layout="constrained")
+        panels = figure.subplots(1, 2)
+        models = list(dict.fromkeys(values["model"]))
+        for panel, (slicing, (heading, what)) in zip(panels, ways.items(), strict=True):
+            chosen = values[values["slicing"] == slicing]
+            names = list(dict.fromkeys(chosen["slice"]))
+            sizes = chosen.drop_duplicates("slice").set_index("slice")["size"]
+            for number, model in enumerate(models):
+                rows = chosen[chosen["model"] == model].set_index("slice").reindex(names)
+                colour, marker = _LOOKS.get(model, _OTHER_LOOK)
+                shift = 0.6 * (number - (len(models) - 1) / 2) / len(models)  # so that whiskers stand side by side
+                panel.errorbar(
+                    [place + shift for place in range(len(names))],
+                    rows["mean"],
+                    yerr=[rows["mean"] - rows["low"], rows["high"] - rows["mean"]],
+                    color=colour,
+                    marker=marker,
+                    linestyle="none",
+                    elinewidth=1.2,
+                    markersize=8 if model == _HYBRID else 6,
+                    label=model,
+                    clip_on=False,  # a marker at 0 is whole
+                    zorder=3 if model == _HYBRID else 2,
+                )
+            for border in range(1, len(names)):
+                panel.axvline(border - 0.5, color="#e5e5e5", linewidth=1)
+            panel.set_xticks(range(len(names)), [f"{name}\n{sizes[name]:,}" for name in names])
+            panel.set(title=heading, xlabel=what, ylim=(0, None))
+            panel.set_xlim(-0.5, len(names) - 0.5)
+            panel.grid(visible=False, axis="x")
+        panels[0].set_ylabel("NDCG@10, full ranking, with 95 % interval")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
+        figure.suptitle(title)
+    return figure
+
+
+def cost(values: pd.DataFrame, *, title: str, subtitle: str) -> Figure:
+    """Full-ranking NDCG@10 against the seconds of the final fit: what quality costs.
+
+    Args:
+        values: rows of model, seconds, mean, low, high.
+        subtitle: on what machine the time was taken.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 4.6), layout="constrained")
+        panel = figure.subplots()
+        for row in values.itertuples():
+            colour, marker = _LOOKS.get(str(row.model), _OTHER_LOOK)
+            panel.errorbar(
+                row.seconds,
+                row.mean,
+                yerr=[[row.mean - row.low], [row.high - row.mean]],
+                color=colour,
+                marker=marker,
+                linestyle="none",
+                capsize=3,
+                markersize=9,
+                label=row.model,
+            )
+        panel.set_xscale("log")
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
+        panel.set(xlabel="seconds to fit (logarithmic)", ylabel="NDCG@10, full ranking, with 95 % interval")
+        panel.set_ylim(0, None)
+        panel.set_title(subtitle, fontsize=11)
+        figure.legend(*panel.get_legend_handles_labels(), loc="outside right upper")
+        figure.suptitle(title)
+    return figure
+
+
+def ablation(values: pd.DataFrame, *, title: str) -> Figure:
+    """What each part is worth: the change of NDCG@10 without it, a dot a seed, a bar their mean.
+
+    Args:
+        values: rows of variant, protocol, seed, change (-0.1: a tenth less than the default's).
+    """
+    order = list(dict.fromkeys(values["variant"]))
+    means = values.groupby(["protocol", "variant"])["change"].mean()
+    order.sort(key=lambda name: -means["full"][name])  # the greatest loss at the top
+    with mpl.rc_context(_STYLE):
+        layout = ConstrainedLayoutEngine(wspace=0.06)
+        figure = Figure(figsize=(11, 1.8 + 0.34 * len(order)), layout=layout)
+        panels = figure.subplots(1, 2, sharey=True)
+        for panel, protocol in zip(panels, ("full", "sampled"), strict=True):
+            rows = values[values["protocol"] == protocol]
+            bars = means[protocol].reindex(order)
+            colours = [ORANGE if change < 0 else GREEN for change in bars]
+            panel.barh(order, 100 * bars, color=colours, height=0.62, alpha=0.55)
+            places = [order.index(name) for name in rows["variant"]]
+            panel.plot(100 * rows["change"], places, "o", color="#333333", markersize=3.5)
+            panel.axvline(0, color="#333333", linewidth=1)
+            lowest, highest = 100 * rows["change"].min(), max(0.0, 100 * rows["change"].max())
+            room = 0.16 * (highest - lowest)
+            for place, name in enumerate(order):
+                own = 100 * rows.loc[rows["variant"] == name, "change"]
+                panel.annotate(
+                    f"{100 * bars[name]:+.1f} %",
+                    (max(0.0, own.max()), place),
+                    (7, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=9.5,
+                )
+            panel.set(title=_PROTOCOLS[protocol], xlabel="change of NDCG@10 on validation, %")
+            panel.set_xlim(lowest - 0.04 * (highest - lowest), highest + room)
+            panel.grid(visible=False, axis="y")
+        figure.suptitle(title)
+    return figure
+
+
+def users(places: pd.DataFrame, *, title: str) -> Figure:
+    """Users on a map of their tastes, coloured by how active they are.
+
+    Args:
+        places: rows of x, y, activity (number of positives); t-SNE has no axes that mean anything.
+    """
+    shown = places.sort_values("activity", kind="stable")  # the most active, of whom there are few, on top
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(7.6, 6.2), layout="constrained")
+        panel = figure.subplots()
+        size = 26 if len(shown) < 2000 else 9
+        scale = LogNorm(max(1, shown["activity"].min()), max(2, shown["activity"].max()))
+        dots = panel.scatter(
+            shown["x"], shown["y"], c=shown["activity"], cmap="cividis", norm=scale, s=size, linewidth=0
+        )
+        bar = figure.colorbar(dots, ax=panel, label="positives of the user (logarithmic)", shrink=0.8)
+        bar.ax.yaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
+        bar.ax.yaxis.set_minor_locator(NullLocator())
+        panel.set(xticks=[], yticks=[], xlabel="t-SNE of the users' latent means: near is alike")
+        panel.grid(visible=False)
+        for side in ("left", "bottom"):
+            panel.spines[side].set_visible(False)
+        panel.set_aspect("equal", adjustable="datalim")
         figure.suptitle(title)
     return figure
 
@@ -106,9 +271,9 @@ def tuning(table: pd.DataFrame, *, title: str) -> Figure:
     grid = _crossed(done, down, across)
     best = done.head(10)[::-1]
     with mpl.rc_context(_STYLE):
-        height = max(3.6, 1.8 + 0.26 * (len(down) + 1) * len(grid), 1.6 + 0.42 * len(best))
+        height = max(3.6, 1.8 + 0.4 * len(grid), 1.6 + 0.42 * len(best))
         layout = ConstrainedLayoutEngine(wspace=0.06)
-        figure = Figure(figsize=(4.6 + 0.95 * len(grid.columns) + 4.6, height), layout=layout)
+        figure = Figure(figsize=(5.4 + 0.95 * len(grid.columns) + 4.6, height), layout=layout)
         width = 1.2 + 0.95 * len(grid.columns)
         panel, bars = figure.subplots(1, 2, width_ratios=(width, 3.4))
         image = panel.imshow(grid, cmap="cividis", aspect="auto")
@@ -118,7 +283,9 @@ def tuning(table: pd.DataFrame, *, title: str) -> Figure:
                 if not pd.isna(value):  # where the configuration was not run
                     colour = "black" if value > middle else "white"
                     panel.text(column, row, f"{value:.4f}", ha="center", va="center", color=colour, fontsize=9)
-        panel.set(title="All configurations", xlabel=", ".join(across), ylabel=", ".join(down))
+        complete = not grid.isna().any(axis=None)
+        panel.set(title="All configurations" if complete else "All configurations (white: not tried)")
+        panel.set(xlabel=", ".join(across), ylabel=", ".join(down))
         panel.set_xticks(range(len(grid.columns)), grid.columns)
         panel.set_yticks(range(len(grid)), grid.index)
         panel.grid(visible=False)
@@ -142,12 +309,14 @@ def tuning(table: pd.DataFrame, *, title: str) -> Figure:
 def _crossed(table: pd.DataFrame, down: list[str], across: list[str]) -> pd.DataFrame:
     """The highest figure of every combination of two groups of parameters, both in the order of their values."""
 
-    def labels(names: list[str]) -> "pd.Categorical":
-        of_rows = table[names].map(_short).agg("\n".join, axis=1) if names else pd.Series("", index=table.index)
+    def labels(names: list[str], joint: str) -> "pd.Categorical":
+        of_rows = table[names].map(_short).agg(joint.join, axis=1) if names else pd.Series("", index=table.index)
         order = table[names].map(_sortable).sort_values(names).index if names else table.index
         return pd.Categorical(of_rows, categories=of_rows[order].unique())
 
-    cells = pd.DataFrame({"row": labels(down), "column": labels(across), "value": table["ndcg@10"].to_numpy()})
+    cells = pd.DataFrame(
+        {"row": labels(down, ", "), "column": labels(across, "\n"), "value": table["ndcg@10"].to_numpy()}
+    )
     return cells.pivot_table(index="row", columns="column", values="value", aggfunc="max", observed=True)
 
 
@@ -163,7 +332,13 @@ def _sortable(value: Any) -> Any:
 
 def save(figure: Figure, folder: Path, name: str) -> None:
     """Write a figure as `name.png` and `name.svg`, without dates."""
-    with mpl.rc_context(_STYLE):
-        for suffix, extra in ((".png", {"Software": None}), (".svg", {"Date": None})):
-            with atomic_path(folder / f"{name}{suffix}") as partial:
-                figure.savefig(partial, format=suffix[1:], dpi=150, metadata=extra)
+    with mpl.rc_context(_STYLE), atomic_path(folder / f"{name}.png") as partial:
+        figure.savefig(partial, format="png", dpi=150, metadata={"Software": None})
+    write_text(folder / f"{name}.svg", svg(figure))
+
+
+def svg(figure: Figure) -> str:
+    """A figure as SVG; the same figure gives the same text."""
+    with mpl.rc_context(_STYLE), StringIO() as file:
+        figure.savefig(file, format="svg", metadata={"Date": None})
+        return file.getvalue()

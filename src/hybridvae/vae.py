@@ -286,6 +286,13 @@ class VAERecommender(ABC):
         scores: FloatArray = self.network.decode(query, self._output_vectors).cpu().numpy()
         return scores
 
+    @torch.inference_mode()
+    def latent_means(self, histories: sparse.csr_matrix) -> FloatArray:
+        """(B, I) histories -> (B, L): the means mu of their users in latent space."""
+        self.network.eval()
+        means: FloatArray = self.network.encode(Bag.of(histories, self.device))[0].cpu().numpy()
+        return means
+
     def save(self, folder: Path) -> None:
         """Write `model.safetensors` (weights, and item vectors where there are) and `config.json`."""
         tensors = dict(self.network.state_dict())

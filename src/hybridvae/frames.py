@@ -1,0 +1,94 @@
+"""From metrics, benchmark and ablation files to the data frames that the figures take."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from hybridvae.names import title_of
+
+PROTOCOLS = ("cold", "full", "sampled")
+_METRIC = "ndcg@10"
+
+
+def comparison_frame(models: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """NDCG@10 of every model by every protocol: columns model, protocol, mean, low, high.
+
+    Args:
+        models: model -> what `metrics/test/<model>.json` or a benchmark holds of it.
+    """
+    return pd.DataFrame(
+        [
+            {"model": title_of(model), "protocol": protocol, **_interval(figures[protocol][_METRIC])}
+            for protocol in PROTOCOLS
+            for model, figures in models.items()
+            if protocol in figures
+        ]
+    )
+
+
+def slices_frame(models: Mapping[str, Mapping[str, Any]], *, protocol: str = "full") -> pd.DataFrame:
+    """NDCG@10 by slices: columns model, slicing (history or popularity), slice, size, mean, low, high.
+
+    Args:
+        models: as in `comparison_frame`; models without slices are left out.
+    """
+    return pd.DataFrame(
+        [
+            {"model": title_of(model), "slicing": slicing, "slice": name, **_interval(one[protocol])}
+            | {"size": one["users" if slicing == "history" else "targets"]}
+            for model, figures in models.items()
+            for slicing, parts in figures.get("slices", {}).items()
+            for name, one in parts.items()
+            if protocol in one
+        ]
+    )
+
+
+def cost_frame(models: Mapping[str, Mapping[str, Any]], seconds: Mapping[str, float | None]) -> pd.DataFrame:
+    """Quality against cost: columns model, seconds, mean, low, high (full-ranking NDCG@10).
+
+    Args:
+        seconds: of the final fit; a model whose time nobody took is left out.
+    """
+    return pd.DataFrame(
+        [
+            {"model": title_of(model), "seconds": taken, **_interval(figures["full"][_METRIC])}
+            for model, figures in models.items()
+            if (taken := seconds.get(model)) is not None
+        ],
+        columns=["model", "seconds", "mean", "low", "high"],
+    )
+
+
+def ablation_frame(variants: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Change of NDCG@10 against the default, seed by seed: columns variant, protocol, seed, change.
+
+    Args:
+        variants: of an ablation file, the default first; those that do not apply are left out.
+    """
+    usual, *_ = variants.values()
+    base = {one["seed"]: one for one in usual["per_seed"]}
+    return pd.DataFrame(
+        [
+            {"variant": name, "protocol": protocol, "seed": one["seed"]}
+            | {"change": one[protocol] / base[one["seed"]][protocol] - 1}
+            for name, variant in variants.items()
+            if variant is not usual and not variant["inapplicable"]
+            for one in variant["per_seed"]
+            if one["seed"] in base
+            for protocol in ("full", "sampled")
+        ],
+        columns=["variant", "protocol", "seed", "change"],
+    )
+
+
+def tuning_frame(tried: list[dict[str, Any]]) -> pd.DataFrame:
+    """The configurations of one model that a benchmark tried, the best first, as `figures.tuning` takes them."""
+    rows = [{"experiment": "", **one["parameters"], _METRIC: one[_METRIC]} for one in tried]
+    table = pd.DataFrame(rows).sort_values(_METRIC, ascending=False, kind="stable", ignore_index=True)
+    return table[[name for name in table if name != _METRIC] + [_METRIC]]
+
+
+def _interval(figure: Mapping[str, float]) -> dict[str, float]:
+    return {key: figure[key] for key in ("mean", "low", "high")}

@@ -1,0 +1,35 @@
+"""The users of an autoencoder on a map: t-SNE (van der Maaten & Hinton 2008) of their latent means."""
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from hybridvae.interactions import Interactions
+from hybridvae.seeds import derive_seed, random_generator
+from hybridvae.vae import VAERecommender
+
+MOST_USERS = 4000  # more are a cloud that nobody can read, and minutes of work
+_BLOCK = 1024  # users encoded at a time
+
+
+def users_map(model: VAERecommender, interactions: Interactions, *, seed: int) -> pd.DataFrame:
+    """Where the users with a history lie, MOST_USERS of them at most, drawn by the seed.
+
+    Returns:
+        Columns x, y, activity (their number of positives).
+    """
+    from sklearn.manifold import TSNE  # takes seconds
+
+    lengths = np.diff(interactions.positives.indptr)
+    users = np.flatnonzero(lengths)
+    if len(users) > MOST_USERS:
+        drawn = random_generator(seed, "latent", "users").choice(users, MOST_USERS, replace=False)
+        users = np.sort(drawn)
+    histories = interactions.histories
+    blocks = [model.latent_means(histories[users[at : at + _BLOCK]]) for at in range(0, len(users), _BLOCK)]
+    means = np.concatenate(blocks)
+    perplexity = min(30.0, max(1.0, (len(users) - 1) / 4))
+    tsne = TSNE(perplexity=perplexity, init="pca", random_state=derive_seed(seed, "latent", "t-SNE") % 2**32)
+    with threadpool_limits(1):  # sums in one order give the same picture everywhere
+        places = tsne.fit_transform(means)
+    return pd.DataFrame({"x": places[:, 0], "y": places[:, 1], "activity": lengths[users]})

@@ -1,0 +1,18 @@
+"""How models are called where people read of them."""
+
+TITLES = {
+    "popularity": "Popularity",
+    "content": "Content-KNN",
+    "itemknn": "Item-KNN",
+    "svd": "SVD",
+    "ease": "EASE",
+    "ials": "iALS",
+    "multvae": "Mult-VAE",
+    "lightgcn": "LightGCN",
+    "hybridvae": "HybridVAE",
+}
+
+
+def title_of(model: str) -> str:
+    """The title of a model; a new one is called as in params.yaml."""
+    return TITLES.get(model, model)
