@@ -5,7 +5,7 @@ VENV := .venv
 # DVC and its queue call `python` and `dvc` by name, so the environment's programs come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help reproduce all test preprocess tune train-best baseline evaluate visualize compare benchmark ablation validate-judge docs lock
+.PHONY: help reproduce all test preprocess tune train-best baseline evaluate visualize compare benchmark ablation validate-judge report docs lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -55,6 +55,9 @@ ablation: $(VENV)/ready ## HybridVAE with one thing changed at a time, on valida
 
 validate-judge: $(VENV)/ready ## the judge against published figures: DATA=folder with beauty_2014_5core.jsonl.gz
 	python benchmarks/validate_judge.py $(DATA)
+
+report: $(VENV)/ready ## write the results as one HTML file, plots/report.html
+	python -m hybridvae report
 
 docs: $(VENV)/ready ## write the committed results into the README and docs/benchmarks
 	python -m hybridvae docs

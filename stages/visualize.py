@@ -16,9 +16,7 @@ def main() -> str:
     test = {model: read_json(metrics("test", f"{model}.json")) for model in PARAMS["models"]}
     drawn = {
         "comparison": figures.comparison(comparison_frame(test), title=f"Models on {DATASET}, test part"),
-        "slices": figures.slices(
-            slices_frame(test), title=f"For whom and for what models are good: {DATASET}, test part"
-        ),
+        "slices": figures.slices(slices_frame(test), title=f"Who and what is served well on {DATASET}, test part"),
     }
     if "hybridvae" in PARAMS["models"]:
         fit = read_json(data("validate", "hybridvae") / "fit.json")

@@ -52,6 +52,17 @@ def main() -> None:
     docs.add_argument("--root", type=Path, default=Path(), help="the repository (default: this folder)")
     docs.set_defaults(command=_docs)
 
+    report = commands.add_parser("report", help="write the results of the last `dvc repro` as one HTML file")
+    report.add_argument("path", type=Path, nargs="?", default=Path("plots/report.html"), help="(default: %(default)s)")
+    report.set_defaults(command=_report)
+
+    recommend = commands.add_parser("recommend", help="print the best items for a history, by a trained model")
+    recommend.add_argument("--history", required=True, help="item ids, divided by commas, the latest last")
+    recommend.add_argument("--top-k", type=_above_zero, default=10, metavar="N", help="(default: %(default)s)")
+    recommend.add_argument("--model", default="hybridvae", help="(default: %(default)s)")
+    recommend.add_argument("--checkpoint", type=Path, help="a folder that `train` wrote (default: that of --model)")
+    recommend.set_defaults(command=_recommend)
+
     arguments = parser.parse_args()
     try:
         arguments.command(arguments)
@@ -62,13 +73,12 @@ def main() -> None:
 def _source(arguments: argparse.Namespace) -> None:
     remote = arguments.reviews.startswith(("http://", "https://"))
     lines = [f"  {arguments.name}:", f"    kind: {'url' if remote else 'file'}"]
-    cache = Path(os.environ.get("HYBRIDVAE_CACHE") or platformdirs.user_cache_path("hybridvae"))
     for role in ("reviews", "metadata"):
         location = getattr(arguments, role)
         if location is None:
             continue
         if remote:
-            path = obtain_url(location, cache / "downloads" / arguments.name)
+            path = obtain_url(location, _cache() / "downloads" / arguments.name)
         else:
             path = Path(location).expanduser().resolve()
             location = str(path)
@@ -121,6 +131,33 @@ def _docs(arguments: argparse.Namespace) -> None:
     for path, text in documents(arguments.root).items():
         write_text(path, text)
         print(f"wrote {path}")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from hybridvae.experiments.report import write_report
+
+    write_report(Path(), arguments.path, cache=_cache())
+    print(f"wrote {arguments.path}")
+
+
+def _recommend(arguments: argparse.Namespace) -> None:
+    from hybridvae import load_model
+    from hybridvae.experiments.repository import Repository
+
+    folder = arguments.checkpoint or Path("data/train", Repository(Path()).params["dataset"], arguments.model)
+    history = [item.strip() for item in arguments.history.split(",") if item.strip()]
+    print(load_model(folder).recommend(history, k=arguments.top_k).to_string(index=False))
+
+
+def _cache() -> Path:
+    """The folder for what must survive between runs, as the stages have it."""
+    return Path(os.environ.get("HYBRIDVAE_CACHE") or platformdirs.user_cache_path("hybridvae"))
+
+
+def _above_zero(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
 
 
 if __name__ == "__main__":

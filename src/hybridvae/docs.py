@@ -10,18 +10,9 @@ import pandas as pd
 from hybridvae.comparison import markdown_table
 from hybridvae.errors import HybridVAEError
 from hybridvae.files import read_json
+from hybridvae.illustrations import ablation_figures, benchmark_figures
+from hybridvae.names import TITLES, title_of
 
-TITLES = {
-    "popularity": "Popularity",
-    "content": "Content-KNN",
-    "itemknn": "Item-KNN",
-    "svd": "SVD",
-    "ease": "EASE",
-    "ials": "iALS",
-    "multvae": "Mult-VAE",
-    "lightgcn": "LightGCN",
-    "hybridvae": "HybridVAE",
-}
 Report = dict[str, Any]
 
 _PROTOCOLS = {"cold": "among cold items", "full": "full", "sampled": "among 99"}
@@ -37,7 +28,7 @@ _SLICED = (
 
 
 def documents(root: Path) -> dict[Path, str]:
-    """Every document with results in it, as it should be: path -> text.
+    """Every document with results in it, as it should be: path -> text, which is SVG for figures.
 
     Args:
         root: the repository, with its README.md, metrics/ and docs/benchmarks/.
@@ -46,10 +37,15 @@ def documents(root: Path) -> dict[Path, str]:
         HybridVAEError: the README lacks the markers of a section, or no comparison was made yet.
     """
     texts: dict[Path, str] = {}
-    reports = [read_json(path) for path in sorted((root / "docs" / "benchmarks").glob("*.json"))]
+    folder = root / "docs" / "benchmarks"
+    reports = [read_json(path) for path in sorted(folder.glob("*.json"))]
     benchmarks = [report for report in reports if "models" in report]
     for report in benchmarks:
-        texts[root / "docs" / "benchmarks" / f"{_name(report)}.md"] = benchmark_page(report)
+        name = _name(report)
+        tuning = folder / "tuning" / f"{name}.json"
+        drawn = benchmark_figures(name, report, read_json(tuning) if tuning.is_file() else None)
+        texts |= {folder / "figures" / file: svg for file, svg in drawn.items()}
+        texts[folder / f"{name}.md"] = benchmark_page(report, list(drawn))
     readme = (root / "README.md").read_text(encoding="utf-8")
     test, tests = compared(root / "metrics")  # of whatever data set was compared last, so it says which
     dataset = next(iter(test.values()))["dataset"]
@@ -59,8 +55,8 @@ def documents(root: Path) -> dict[Path, str]:
             readme = with_section(readme, section, overview(chosen))
     if ablations := [report for report in reports if "variants" in report]:
         for report in ablations:
-            page = root / "docs" / "benchmarks" / f"{report['dataset']}-ablation.md"
-            texts[page] = ablation_page(report)
+            texts |= {folder / "figures" / file: svg for file, svg in ablation_figures(report).items()}
+            texts[folder / f"{report['dataset']}-ablation.md"] = ablation_page(report)
         readme = with_section(readme, "ablation", ablation_overview(ablations))
     for report in reports:
         if "checks" in report:
@@ -113,12 +109,17 @@ def overview(reports: list[Report]) -> str:
             _bold(f"{column[model]:.4f}", column[model] == max(column.values())) if model in column else "-"
             for column in columns.values()
         ]
-        rows.append([TITLES.get(model, model), *cells])
+        rows.append([title_of(model), *cells])
     return _table(head, rows)
 
 
-def benchmark_page(report: Report) -> str:
-    """The page of one benchmark: comparison, seeds, configurations, slices."""
+def benchmark_page(report: Report, drawn: list[str]) -> str:
+    """The page of one benchmark: comparison, seeds, configurations, slices.
+
+    Args:
+        drawn: the names of its figures, which lie in the folder `figures` beside it.
+    """
+    shown = {file.removesuffix(".svg").rpartition("-")[2]: f"![{file}](figures/{file})\n" for file in drawn}
     models = report["models"]
     any_model = next(iter(models.values()))
     tests: dict[str, dict[str, Any]] = {}
@@ -142,6 +143,7 @@ def benchmark_page(report: Report) -> str:
                 "",
                 "## Comparison",
                 "",
+                shown["comparison"],
                 markdown_table(models, tests, TITLES),
                 "## Seeds and configurations",
                 "",
@@ -149,10 +151,12 @@ def benchmark_page(report: Report) -> str:
                 f"{report['threads']} thread{'s' if report['threads'] > 1 else ''}{_elsewhere(models)}.",
                 "",
                 _configurations(models),
+                *(shown[kind] for kind in ("cost", "tuning") if kind in shown),
                 "## Slices",
                 "",
                 _SLICED,
                 "",
+                shown["slices"],
                 _slices(models, "history", "history of"),
                 _slices(models, "popularity", ""),
             ]
@@ -192,6 +196,8 @@ def ablation_page(report: Report) -> str:
             "column counts seeds by the full ranking. No variant was tuned by itself.",
             "",
             _origin(report, f"{report['dataset']}-ablation"),
+            "",
+            f"![{report['dataset']}-ablation.svg](figures/{report['dataset']}-ablation.svg)",
             "",
             _table(head, rows),
             "What each changes:",
@@ -254,7 +260,7 @@ def judge_table(report: Report) -> str:
 def _configurations(models: Report) -> str:
     rows = []
     for model, of_model in models.items():
-        cells = [TITLES.get(model, model)]
+        cells = [title_of(model)]
         for protocol in ("sampled", "full"):
             values = [of_seed[protocol] for of_seed in of_model["per_seed"]]
             spread = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
@@ -268,7 +274,7 @@ def _configurations(models: Report) -> str:
 
 def _elsewhere(models: Report) -> str:
     """Which models were not fitted on the CPU; on one data set they may have come from several machines."""
-    names = [TITLES.get(model, model) for model, of_model in models.items() if of_model.get("device", "cpu") != "cpu"]
+    names = [title_of(model) for model, of_model in models.items() if of_model.get("device", "cpu") != "cpu"]
     return f"; {', '.join(names)} on a GPU" if names else ""
 
 
@@ -283,7 +289,7 @@ def _slices(models: Report, slicing: str, prefix: str) -> str:
     rows = []
     for model, of_model in models.items():
         values = [(name, of_model["slices"][slicing][name]["full"]["mean"]) for name in names]
-        rows.append([TITLES.get(model, model)] + [_bold(f"{value:.4f}", value == best[name]) for name, value in values])
+        rows.append([title_of(model)] + [_bold(f"{value:.4f}", value == best[name]) for name, value in values])
     return _table(head, rows)
 
 

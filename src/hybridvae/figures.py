@@ -164,18 +164,18 @@ def cost(values: pd.DataFrame, *, title: str, subtitle: str) -> Figure:
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(8, 4.6), layout="constrained")
         panel = figure.subplots()
-        for row in values.itertuples():
-            colour, marker = _LOOKS.get(str(row.model), _OTHER_LOOK)
+        for row in values.to_dict("records"):
+            colour, marker = _LOOKS.get(row["model"], _OTHER_LOOK)
             panel.errorbar(
-                row.seconds,
-                row.mean,
-                yerr=[[row.mean - row.low], [row.high - row.mean]],
+                row["seconds"],
+                row["mean"],
+                yerr=[[row["mean"] - row["low"]], [row["high"] - row["mean"]]],
                 color=colour,
                 marker=marker,
                 linestyle="none",
                 capsize=3,
                 markersize=9,
-                label=row.model,
+                label=row["model"],
             )
         panel.set_xscale("log")
         panel.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))

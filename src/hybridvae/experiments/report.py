@@ -1,0 +1,165 @@
+"""The results of one run as one HTML file: data, table, figures, configuration, versions, hashes and cost."""
+
+import base64
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hybridvae.comparison import metrics_table
+from hybridvae.docs import compared
+from hybridvae.errors import HybridVAEError
+from hybridvae.experiments.grid import Block
+from hybridvae.experiments.repository import Repository
+from hybridvae.files import read_json, write_text
+from hybridvae.frames import ablation_frame, cost_frame
+from hybridvae.names import title_of
+
+_PACKAGES = (
+    "torch",
+    "sentence-transformers",
+    "numpy",
+    "scipy",
+    "pandas",
+    "duckdb",
+    "implicit",
+    "scikit-surprise",
+    "dvc",
+)
+_STAGES = ("fetch", "clean", "split", "embed", "validate", "train", "evaluate", "compare", "visualize", "recommend")
+_OF_A_MODEL = ("validate", "train", "evaluate")
+_CAPTIONS = {
+    "comparison": "NDCG@10 of every model with 95 % bootstrap intervals over users.",
+    "slices": "The same by the length of the user's history and by the popularity of the item asked for.",
+    "training_curves": "The fit that chose the number of epochs. It sees the training part alone.",
+    "users": "Every dot is a user; the map keeps neighbours together and nothing else.",
+    "cost": "Quality against the seconds of the final fit, on the machine that ran it.",
+    "ablation": "HybridVAE with one thing changed at a time, on the validation part: dots are seeds, bars their mean.",
+    "tuning": "The configurations that were tried, by NDCG@10 on the validation part.",
+}
+
+
+def write_report(root: Path, path: Path, *, cache: Path) -> None:
+    """Write the report of what `dvc repro` made last, atomically; it needs nothing beside itself to be read.
+
+    Args:
+        root: the repository.
+        cache: the folder in which stages note what they cost.
+
+    Raises:
+        HybridVAEError: there is no comparison yet, or it is of another data set than params.yaml names.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    repository = Repository(root)
+    params = repository.params
+    test, tests = compared(root / "metrics")
+    dataset = read_json(root / "metrics" / "comparison.json")["dataset"]
+    if dataset != params["dataset"]:
+        raise HybridVAEError(
+            f"metrics/ holds the results of {dataset} and params.yaml names {params['dataset']}: run `dvc repro` first."
+        )
+    facts = {name: read_json(root / "metrics" / f"{name}.json") for name in ("clean", "split", "embed")}
+    costs = _costs(cache / "costs.jsonl", params)
+    environment = Environment(
+        loader=PackageLoader("hybridvae"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {"count": "{:,}".format, "share": "{:.1%}".format, "figure": "{:.4f}".format}
+    html = environment.get_template("report.html.j2").render(
+        dataset=dataset,
+        facts=facts,
+        models=[
+            {"name": title_of(model), "is_reference": model == "hybridvae", "test": test[model]}
+            | {"tests": {protocol: of.get(model) for protocol, of in tests.items()}}
+            for model in metrics_table(test).index
+        ],
+        protocols=[name for name in ("full", "sampled", "cold") if all(name in of_model for of_model in test.values())],
+        stars=_stars,
+        figures=list(_figures(root, dataset, test, costs)),
+        captions=_CAPTIONS,
+        blocks={
+            name: yaml.safe_dump(params[name], sort_keys=False, allow_unicode=True).strip()
+            for name in (*_own_blocks(params), *params["models"])
+            if params[name]
+        },
+        seed=params["seed"],
+        source=params["sources"][dataset],
+        costs=costs,
+        versions=_versions(repository),
+        hashes=list(_hashes(repository, dataset)),
+    )
+    write_text(path, html)
+
+
+def _stars(p: float | None) -> str:
+    """*** below .001, ** below .01, * below .05."""
+    return "" if p is None else "*" * sum(p < level for level in (0.05, 0.01, 0.001))
+
+
+def _own_blocks(params: Block) -> list[str]:
+    """The blocks that decide what a run computes, but for the models' own."""
+    aside = {"sources", "grid", "ablation", "models", *params["models"]}
+    return [name for name, value in params.items() if isinstance(value, Mapping) and name not in aside]
+
+
+def _figures(root: Path, dataset: str, test: Mapping[str, Any], costs: list[Block]) -> Iterator[tuple[str, str]]:
+    """Kind and SVG, as a data address, of every figure that can be shown."""
+    from hybridvae import figures
+
+    for kind in ("comparison", "slices", "training_curves", "users"):
+        if (file := root / "plots" / "figures" / f"{kind}.svg").is_file():
+            yield kind, _address(file.read_text(encoding="utf-8"))
+    seconds = {cost["model"]: cost["seconds"] for cost in costs if cost["stage"] == "train"}
+    frame = cost_frame(test, seconds)
+    if len(frame) > 2:
+        said = f"final fits on {platform.machine()}"
+        figure = figures.cost(frame, title=f"What quality costs on {dataset}", subtitle=said)
+        yield "cost", _address(figures.svg(figure))
+    if (file := root / "docs" / "benchmarks" / f"{dataset}-ablation.json").is_file():
+        values = ablation_frame(read_json(file)["variants"])
+        figure = figures.ablation(values, title=f"HybridVAE with one thing changed, {dataset}")
+        yield "ablation", _address(figures.svg(figure))
+    for file in sorted((root / "plots" / "tuning").glob(f"{dataset}-*.svg")):
+        yield "tuning", _address(file.read_text(encoding="utf-8"))
+
+
+def _address(svg: str) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+def _costs(path: Path, params: Block) -> list[Block]:
+    """What each stage cost when it was last run here with these parameters, in order: stage, model, seconds, peak_mb.
+
+    A stage whose results came from a remote or from the run cache has no entry.
+    """
+    found: dict[tuple[str, str | None], Block] = {}
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    for line in lines:
+        note = json.loads(line)
+        model = note["model"]
+        same = note["dataset"] == params["dataset"] and note["split"] == params["split"]["strategy"]
+        if same and (model is None or (note["parameters"] == params.get(model) and note["seed"] == params["seed"])):
+            found[note["stage"], model] = note
+    wanted = [(stage, model) for stage in _STAGES for model in (params["models"] if stage in _OF_A_MODEL else [None])]
+    return [found[key] | {"title": title_of(key[1]) if key[1] else ""} for key in wanted if key in found]
+
+
+def _versions(repository: Repository) -> dict[str, str]:
+    versions = {"Python": platform.python_version(), "system": f"{platform.system()}, {platform.machine()}"}
+    for package in _PACKAGES:
+        versions[package] = metadata.version(package)
+    changed = " with uncommitted changes" if repository.git("status", "--porcelain").strip() else ""
+    return {"commit": repository.git("rev-parse", "HEAD").strip()[:12] + changed} | versions
+
+
+def _hashes(repository: Repository, dataset: str) -> Iterator[tuple[str, str]]:
+    """Path and MD5, as in dvc.lock, of the data and the models."""
+    for stage in repository.yaml("dvc.lock").get("stages", {}).values():
+        for out in stage["outs"]:
+            folder, _, rest = out["path"].removeprefix("data/").partition("/")
+            if folder in ("raw", "split", "embed", "train") and rest.split("/")[0] == dataset:
+                yield out["path"], out["md5"]
