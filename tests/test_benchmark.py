@@ -100,7 +100,7 @@ def a_report(dataset="shop", split="temporal"):
 
 
 def test_the_page_of_a_benchmark():
-    page = benchmark_page(a_report())
+    page = benchmark_page(a_report(), ["toys-comparison.svg", "toys-slices.svg"])
     assert page.startswith("# shop, temporal split\n")
     assert "| HybridVAE | 0.4000 (0.3900-0.4100) |" in page and "0.0123" in page
     assert "| Item-KNN | 0.1000 ± 0.1414 | 0.1000 ± 0.0000 | 2 | 3 | k 20 | 12 |" in page

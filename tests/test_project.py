@@ -13,6 +13,7 @@ from hybridvae.config import parse_config
 from hybridvae.docs import documents
 from hybridvae.embedding import EmbedConfig
 from hybridvae.itemtext import TextConfig
+from hybridvae.recommending import RecommendConfig
 from hybridvae.splitting import SplitConfig
 from hybridvae.summary import EvaluationConfig
 
@@ -27,7 +28,7 @@ def test_the_documents_show_the_committed_results():
 
 def test_params_hold_every_knob_and_no_other():
     blocks = {"clean": CleanConfig, "split": SplitConfig, "text": TextConfig, "embed": EmbedConfig}
-    blocks["evaluation"] = EvaluationConfig
+    blocks |= {"evaluation": EvaluationConfig, "recommend": RecommendConfig}
     blocks |= {name: importlib.import_module(f"hybridvae.models.{name}").Config for name in PARAMS["models"]}
     for name, config in blocks.items():
         parsed = parse_config(config, PARAMS[name], where=name)

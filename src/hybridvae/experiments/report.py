@@ -31,6 +31,7 @@ _PACKAGES = (
     "dvc",
 )
 _STAGES = ("fetch", "clean", "split", "embed", "validate", "train", "evaluate", "compare", "visualize", "recommend")
+_BLOCKS = ("clean", "split", "text", "embed", "evaluation", "recommend")  # and those of the models
 _OF_A_MODEL = ("validate", "train", "evaluate")
 _CAPTIONS = {
     "comparison": "NDCG@10 of every model with 95 % bootstrap intervals over users.",
@@ -83,7 +84,7 @@ def write_report(root: Path, path: Path, *, cache: Path) -> None:
         captions=_CAPTIONS,
         blocks={
             name: yaml.safe_dump(params[name], sort_keys=False, allow_unicode=True).strip()
-            for name in (*_own_blocks(params), *params["models"])
+            for name in (*_BLOCKS, *params["models"])
             if params[name]
         },
         seed=params["seed"],
@@ -98,12 +99,6 @@ def write_report(root: Path, path: Path, *, cache: Path) -> None:
 def _stars(p: float | None) -> str:
     """*** below .001, ** below .01, * below .05."""
     return "" if p is None else "*" * sum(p < level for level in (0.05, 0.01, 0.001))
-
-
-def _own_blocks(params: Block) -> list[str]:
-    """The blocks that decide what a run computes, but for the models' own."""
-    aside = {"sources", "grid", "ablation", "models", *params["models"]}
-    return [name for name, value in params.items() if isinstance(value, Mapping) and name not in aside]
 
 
 def _figures(root: Path, dataset: str, test: Mapping[str, Any], costs: list[Block]) -> Iterator[tuple[str, str]]:

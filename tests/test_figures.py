@@ -1,0 +1,149 @@
+"""Figures: the frames they take, and that every word on them can be read."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+
+from hybridvae import figures
+from hybridvae.frames import ablation_frame, comparison_frame, cost_frame, slices_frame, tuning_frame
+from hybridvae.names import TITLES
+
+
+def figure_of(mean):
+    return {"mean": mean, "low": mean - 0.01, "high": mean + 0.01}
+
+
+def model_of(mean, **more):
+    return {"full": {"ndcg@10": figure_of(mean)}, "sampled": {"ndcg@10": figure_of(2 * mean)}} | more
+
+
+def test_frames_hold_what_the_files_hold():
+    models = {"ease": model_of(0.2), "mine": model_of(0.3, cold={"ndcg@10": figure_of(0.1)})}
+    frame = comparison_frame(models)
+    assert frame[["model", "protocol", "mean"]].values.tolist() == [
+        ["mine", "cold", 0.1],
+        ["EASE", "full", 0.2],
+        ["mine", "full", 0.3],
+        ["EASE", "sampled", 0.4],
+        ["mine", "sampled", 0.6],
+    ]
+    assert cost_frame(models, {"ease": 2.5, "mine": None})[["model", "seconds"]].values.tolist() == [["EASE", 2.5]]
+    sliced = {"slices": {"history": {"5-9": {"users": 7, "targets": 9, "full": figure_of(0.5)}}}}
+    slices = slices_frame({"ease": sliced, "mine": model_of(0.3)})
+    assert slices[["model", "slicing", "slice", "size", "low"]].values.tolist() == [["EASE", "history", "5-9", 7, 0.49]]
+
+
+def test_an_ablation_is_read_seed_by_seed():
+    def seeds(*values):
+        return [{"seed": seed, "full": value, "sampled": 1.0} for seed, value in enumerate(values)]
+
+    variants = {
+        "the default": {"inapplicable": None, "per_seed": seeds(0.2, 0.4)},
+        "without": {"inapplicable": None, "per_seed": seeds(0.1, 0.3)},
+        "elsewhere": {"inapplicable": "no text", "per_seed": []},
+    }
+    frame = ablation_frame(variants)
+    assert frame[frame["protocol"] == "full"]["change"].round(6).tolist() == [-0.5, -0.25]
+    assert set(frame["variant"]) == {"without"} and len(frame) == 4
+
+
+def test_tried_configurations_come_best_first():
+    tried = [
+        {"parameters": {"a": 1, "b": 2}, "ndcg@10": 0.1, "seconds": 3},
+        {"parameters": {"a": 2, "b": 2}, "ndcg@10": 0.3},
+    ]
+    frame = tuning_frame(tried)
+    assert list(frame) == ["experiment", "a", "b", "ndcg@10"] and frame["a"].tolist() == [2, 1]
+
+
+def drawn():
+    """A figure of each kind, with as many models and as long names as there may be."""
+    names = [*TITLES, "a_model_of_ones_own"]
+    random = np.random.default_rng(0)
+    models = {
+        name: model_of(float(mean), cold={"ndcg@10": figure_of(float(mean) / 3)})
+        | {
+            "slices": {
+                "history": {
+                    part: {"users": 12345, "full": figure_of(float(mean)), "targets": 1}
+                    for part in ("under 5", "5-9", "10-19", "20+")
+                },
+                "popularity": {
+                    part: {"users": 1, "targets": 123456, "full": figure_of(float(mean))}
+                    for part in ("head", "torso", "tail")
+                },
+            }
+        }
+        for name, mean in zip(names, random.uniform(0.0, 0.07, len(names)), strict=True)
+    }
+    yield "comparison", figures.comparison(comparison_frame(models), title="Models on a data set with a long name")
+    yield "slices", figures.slices(slices_frame(models), title="Who and what is served well on amazon2023-Beauty")
+    seconds = dict(zip(names, 10.0 ** random.uniform(-2, 3.5, len(names)), strict=True))
+    frame = cost_frame(models, seconds)
+    yield "cost", figures.cost(frame, title="What quality costs on amazon2023-Beauty", subtitle="on 1 thread of a CPU")
+    changes = pd.DataFrame(
+        [
+            {"variant": f"without part number {part}, or a longer one", "protocol": protocol, "seed": seed}
+            | {"change": float(random.normal(-0.02 * part, 0.01))}
+            for part, protocol, seed in itertools.product(range(22), ("full", "sampled"), range(5))
+        ]
+    )
+    yield "ablation", figures.ablation(changes, title="HybridVAE with one thing changed, musical_instruments")
+    places = pd.DataFrame(random.normal(size=(3000, 2)), columns=["x", "y"])
+    yield "users", figures.users(places.assign(activity=random.integers(2, 400, 3000)), title="Users of a data set")
+    epochs = pd.DataFrame({"loss": np.linspace(70, 50, 60), "reconstruction": np.linspace(69, 45, 60)})
+    epochs = epochs.assign(kl=np.linspace(0, 9, 60), beta=np.linspace(0, 0.1, 60))
+    epochs["ndcg@10"] = np.where(np.arange(60) % 2, np.linspace(0.01, 0.06, 60), np.nan)
+    yield "training_curves", figures.training_curves(epochs, chosen=52, title="HybridVAE on musical_instruments")
+    points = list(itertools.product([64, 128], [[256], [512]], [0.3, 0.5], [0.1, 0.2]))
+    grid = pd.DataFrame(points, columns=["latent_dim", "hidden_dims", "dropout", "beta"])
+    grid.insert(0, "experiment", "x")
+    grid["ndcg@10"] = np.sort(random.uniform(0.04, 0.05, len(grid)))[::-1]
+    yield "tuning", figures.tuning(grid, title="Hyperparameters of HybridVAE on musical_instruments")
+
+
+def words(figure):
+    """The texts of a figure that are drawn: ticks beyond the limits of their axis are not."""
+    beyond = set()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
+                if not low <= tick.get_loc() <= high:
+                    beyond |= {tick.label1, tick.label2}
+    return [
+        text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible() and text not in beyond
+    ]
+
+
+FIGURES = dict(drawn())
+
+
+@pytest.mark.parametrize("kind", FIGURES)
+def test_nothing_overlaps_and_nothing_is_cut_off(kind):
+    figure = FIGURES[kind]
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    whole = figure.bbox
+    shown = [(text.get_text(), text.get_window_extent(canvas.get_renderer())) for text in words(figure)]
+    assert len(shown) > 8
+    for said, box in shown:
+        inside = box.x0 >= whole.x0 - 1 and box.x1 <= whole.x1 + 1 and box.y0 >= whole.y0 - 1 and box.y1 <= whole.y1 + 1
+        assert inside, f"{said!r} is cut off in {kind}"
+    for (one, box), (other, further) in itertools.combinations(shown, 2):
+        apart = box.padded(-1.5)
+        assert not apart.overlaps(further.padded(-1.5)), f"{one!r} and {other!r} overlap in {kind}"
+
+
+def test_the_same_figure_gives_the_same_bytes(tmp_path):
+    for folder in ("one", "two"):
+        frame = comparison_frame({"ease": model_of(0.2), "hybridvae": model_of(0.3)})
+        figures.save(figures.comparison(frame, title="Twice"), tmp_path / folder, "comparison")
+    for suffix in ("png", "svg"):
+        assert (tmp_path / f"one/comparison.{suffix}").read_bytes() == (
+            tmp_path / f"two/comparison.{suffix}"
+        ).read_bytes()

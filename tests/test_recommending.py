@@ -1,0 +1,128 @@
+"""Lists of recommendations: for known users, for new histories, and why."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from hybridvae import load_model
+from hybridvae.errors import HybridVAEError
+from hybridvae.interactions import read_interactions
+from hybridvae.recommending import Recommendations, best
+
+
+def rows(*lines):
+    return sparse.csr_matrix(np.array(lines, dtype=np.float32))
+
+
+def test_the_best_are_ordered_and_ties_go_to_the_lower_index():
+    lists = best(np.array([[0.5, 0.9, 0.5, 0.1]]), 3)
+    assert lists.items.tolist() == [[1, 0, 2]] and np.allclose(lists.scores, [[0.9, 0.5, 0.5]])
+
+
+def test_what_was_seen_or_excluded_is_left_out_and_missing_places_say_so():
+    lists = best(np.ones((2, 4)), 3, seen=rows([1, 0, 0, 0], [1, 1, 1, 0]), exclude=np.array([2]))
+    assert lists.items.tolist() == [[1, 3, -1], [3, -1, -1]]
+    assert np.isneginf(lists.scores[0, 2]) and lists.scores[0, 0] == 1
+
+
+@pytest.fixture(scope="module")
+def served(done):
+    fit, test = (done.folder / "data/split/tiny" / part for part in ("fit", "test"))
+    known = read_interactions(fit, test, upto="test")
+    return {
+        name: Recommendations.load(done.folder / "data/train/tiny" / name, known, device="cpu")
+        for name in ("hybridvae", "itemknn", "lightgcn", "popularity")
+    }
+
+
+def test_users_are_known_with_all_parts_in_the_order_of_time(done, served):
+    known = served["hybridvae"].known
+    parts = [pd.read_parquet(done.folder / "data/split/tiny" / part / "rows.parquet") for part in ("fit", "test")]
+    together = pd.concat(parts)
+    assert known.ratings.nnz == len(together) == 440
+    own = together[(together["user_index"] == 3) & together["positive"]].sort_values("timestamp")["item_index"]
+    history = known.histories[3]
+    assert history.indices[np.argsort(-history.data)].tolist() == own.tolist(), "the greatest age is the first item"
+
+
+@pytest.mark.parametrize("name", ["hybridvae", "itemknn", "lightgcn", "popularity"])
+def test_nobody_is_recommended_what_they_ever_rated(name, served):
+    shop = served[name]
+    users = np.arange(shop.known.n_users)
+    items = shop.for_users(users, 24).items
+    for user in users:
+        rated = set(shop.known.ratings[user].indices)
+        listed = items[user][items[user] >= 0]
+        assert set(listed) == set(range(24)) - rated and len(set(listed)) == len(listed)
+    assert (shop.for_users(users, 24, exclude_seen=False).items >= 0).all()
+
+
+@pytest.mark.parametrize("name", ["hybridvae", "itemknn", "popularity"])
+def test_a_known_history_gets_the_same_list_by_name_and_by_items(name, served):
+    shop = served[name]
+    history = shop.known.histories[5]
+    ids = shop.known.items[history.indices[np.argsort(-history.data)]].tolist()
+    assert (shop.history(ids) != history).nnz == 0
+    by_user = shop.for_users(np.array([5]), 8, exclude_seen=False)
+    by_history = shop.for_histories(shop.history(ids), 8, exclude_seen=False)
+    assert by_user.items.tolist() == by_history.items.tolist()
+    assert np.allclose(by_user.scores, by_history.scores, atol=1e-5)
+
+
+def test_a_checkpoint_alone_recommends_for_a_history(done, served):
+    alone = load_model(done.folder / "data/train/tiny/hybridvae", device="cpu")
+    table = alone.recommend(["i001", "i004", "i001"], k=5, exclude=["i007"])
+    assert list(table) == ["rank", "item_id", "score", "title"] and table["rank"].tolist() == [1, 2, 3, 4, 5]
+    assert not {"i001", "i004", "i007"} & set(table["item_id"]) and table["score"].is_monotonic_decreasing
+    assert table["title"].iloc[0] == f"{'Guitar' if table['item_id'].iloc[0] < 'i012' else 'Kettle'} " + str(
+        int(table["item_id"].iloc[0][1:])
+    )
+    assert alone.history(["i001", "i004", "i001"]).toarray()[0, [1, 4]].tolist() == [1, 2], "the later place counts"
+    assert len(alone.recommend([], k=3)) == 3, "an empty history gets what the model expects of anyone"
+
+
+@pytest.mark.parametrize("name", ["hybridvae", "itemknn"])
+def test_a_reason_is_what_the_score_loses_without_the_item(name, served):
+    shop = served[name]
+    history = shop.history(["i001", "i004", "i008"])
+    items = shop.indices(["i002", "i015"])
+    reasons = shop.reasons(history, items)
+    for row, left_out in enumerate(history.indices):
+        without = history.copy()
+        without.data[row] = 0  # ages of the others stay
+        without.eliminate_zeros()
+        loss = shop.model.scores_of(history)[0, items] - shop.model.scores_of(without)[0, items]
+        assert np.allclose(reasons[row], loss, atol=1e-5), left_out
+
+
+def test_mistakes_are_said_in_a_sentence(done, served, tmp_path):
+    with pytest.raises(HybridVAEError, match="'nothing', '\\\\ud800': not in the catalogue of 24 items"):
+        served["hybridvae"].recommend(["nothing", "\ud800"])
+    with pytest.raises(HybridVAEError, match="lightgcn knows only the users whom it was fitted on"):
+        served["lightgcn"].recommend(["i001"])
+    with pytest.raises(HybridVAEError, match=r"holds no checkpoint\.json"):
+        load_model(tmp_path)
+    fewer = served["hybridvae"].known
+    fewer = type(fewer).without_users(fewer.items[1:], fewer.titles[1:])
+    with pytest.raises(HybridVAEError, match="fitted on other items"):
+        Recommendations.load(done.folder / "data/train/tiny/hybridvae", fewer)
+
+
+def test_the_stage_writes_everyones_list(done, served):
+    lists = pd.read_parquet(done.folder / "data/recommend/tiny/lists.parquet")
+    assert list(lists) == ["user_id", "rank", "item_id", "score", "title"]
+    known = served["hybridvae"].known
+    own = lists[lists["user_id"] == known.users[7]]
+    expected = served["hybridvae"].for_users(np.array([7]), 20)
+    found = expected.items[0][expected.items[0] >= 0]
+    assert own["item_id"].tolist() == known.items[found].tolist() and own["rank"].tolist() == list(range(1, 14))
+    assert lists["user_id"].nunique() == 40 and len(lists) == 40 * (24 - 11), "of 24 items each user rated 11"
+
+
+def test_the_command_prints_a_list(done):
+    said = done.run("python", "-m", "hybridvae", "recommend", "--history", "i001, i004", "--top-k", "2")
+    assert said.split()[:4] == ["rank", "item_id", "score", "title"] and len(said.strip().splitlines()) == 3
+    assert "'x': not in" in done.run("python", "-m", "hybridvae", "recommend", "--history", "x", fails=True)
+    wrong = done.run("python", "-m", "hybridvae", "recommend", "--history", "i001", "--top-k", "0", fails=True)
+    assert "'0' is no whole number above 0" in wrong

@@ -1,0 +1,154 @@
+"""What people read of a run: the report page, model cards, progress, the last line of a stage, the examples."""
+
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+import termios
+
+import pytest
+import yaml
+from projects import MODELS, ROOT, clone
+
+from hybridvae.files import sha256_of
+
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def page(done, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    assert f"wrote {path}" in done.run("python", "-m", "hybridvae", "report", str(path))
+    return path
+
+
+def test_the_report_shows_the_run_and_needs_nothing_else(done, page):
+    html = page.read_text()
+    assert not re.search(r"""(?:src|href)=["'](?!#|data:)""", html), "everything is in the page"
+    for name in ("comparison", "slices", "training_curves", "users"):
+        assert (done.folder / "plots/figures" / f"{name}.svg").is_file()
+    assert html.count("data:image/svg+xml;base64,") == 5, "four figures, and cost since all fits were made here"
+    test = done.json("metrics/test/hybridvae.json")["full"]["ndcg@10"]
+    assert f"{test['mean']:.4f} <small>{test['low']:.4f}&ndash;{test['high']:.4f}</small>" in html
+    assert "<b>440</b><span>ratings read</span>" in html and "<b>9</b><span>positives of the median user</span>" in html
+    for sha256 in (sha256_of(path) for path in (done.folder / "data/raw/tiny").iterdir()):
+        assert f"<code>{sha256}</code>" in html
+    locked = yaml.safe_load((done.folder / "dvc.lock").read_text())["stages"]
+    for model in MODELS:
+        assert locked[f"train@{model}"]["outs"][0]["md5"] in html
+    assert html.count('<tr><th scope="row">train</th>') == len(MODELS), "what each fit cost"
+    assert ("latent_dim: 8" in html and "***" in html) or "*" in html
+
+
+def test_stars_and_arrows_follow_the_tests(done, page):
+    tests = done.json("metrics/comparison.json")["tests"]["full"]
+    row = re.search(r"<tr><th scope=\"row\">Popularity</th>.*?</tr>", page.read_text(), re.DOTALL)[0]
+    stars = re.findall(r"p = ([\d.]+) after Holm[^>]*>(\**)(&#96\d\d;)", row)[0]
+    assert stars[0] == f"{tests['popularity']['p_holm']:.4f}" and stars[2] == "&#9650;", "HybridVAE is ahead"
+    assert len(stars[1]) == sum(tests["popularity"]["p_holm"] < level for level in (0.05, 0.01, 0.001)) > 0
+
+
+def test_results_of_another_data_set_are_not_shown(done, tmp_path):
+    project = clone(done, tmp_path / "clone", tmp_path / "cache")
+    project.set(dataset="elsewhere")
+    said = project.run("python", "-m", "hybridvae", "report", fails=True)
+    assert "metrics/ holds the results of tiny and params.yaml names elsewhere" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme", "background"), [(390, "dark", "16, 20, 24"), (1200, "light", "255, 255, 255")]
+)
+def test_the_report_opens_in_a_browser_without_a_network(page, width, scheme, background):
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("there is no Chromium on this machine to open the report in")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=options)
+        view = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        asked, complaints = [], []
+        view.on("request", lambda request: asked.append(request.url))
+        view.on("console", lambda message: complaints.append(message.text))
+        view.goto(page.as_uri())
+        assert not complaints and [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
+        assert view.evaluate("document.scrollingElement.scrollWidth") == width, "nothing sticks out sideways"
+        assert background in view.evaluate("getComputedStyle(document.body).backgroundColor")
+        widths = view.evaluate("Array.from(document.images, image => image.naturalWidth)")
+        assert len(widths) == 5 and min(widths) > 0
+        browser.close()
+
+
+def test_a_model_card_says_what_the_checkpoint_is(done):
+    for model in MODELS:
+        card = (done.folder / "data/train/tiny" / model / "README.md").read_text()
+        figures = done.json(f"metrics/validation/{model}.json")["full"]["ndcg@10"]
+        assert f"{figures['mean']:.4f} ({figures['low']:.4f}-{figures['high']:.4f})" in card
+        assert f"`{sha256_of(done.folder / 'data/raw/tiny/metadata.jsonl')}`" in card and "licence: not stated" in card
+        assert "40 users, 24 items" in card and "{{" not in card and not re.search(r"\n{3}", card)
+        assert ("all-MiniLM-L6-v2" in card) == (model == "hybridvae"), "the others read no text"
+        code = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
+        assert len(done.run("python", "-c", code).splitlines()) >= (1 if model == "lightgcn" else 11)
+    card = (done.folder / "data/train/tiny/hybridvae/README.md").read_text()
+    assert "| epochs | 4 |" in card and "- `hybridvae.latent_dim`: 8" in card
+
+
+def test_a_card_names_the_licence_of_its_data():
+    sources = yaml.safe_load((ROOT / "params.yaml").read_text())["sources"]
+    assert all(source["licence"] for source in sources.values())
+
+
+def test_the_three_lines_of_the_readme_load_a_model(done):
+    code = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "load_model" in block)
+    assert len([line for line in code.splitlines() if line]) == 3
+    said = done.run(
+        "python", "-c", code.replace("ml-100k", "tiny").replace('"50"', '"i001"').replace('"181"', '"i002"')
+    )
+    assert said.split()[:4] == ["rank", "item_id", "score", "title"]
+
+
+@pytest.mark.parametrize(
+    ("example", "arguments", "words"),
+    [
+        ("train_on_your_data.py", ["{data}/reviews.jsonl.gz", "{data}/metadata.jsonl"], "who likes i"),
+        ("recommend_for_a_history.py", ["data/train/tiny/hybridvae", "i001", "i002"], "because of Guitar"),
+        ("add_a_model.py", ["data/split/tiny"], "two steps: NDCG@10 0."),
+        ("read_per_user_results.py", ["data/evaluate/tiny", "hybridvae", "itemknn"], "95 % interval"),
+    ],
+)
+def test_the_examples_run(example, arguments, words, done):
+    data = done.environment["HYBRIDVAE_DATA"]
+    said = done.run("python", f"docs/examples/{example}", *(argument.format(data=data) for argument in arguments))
+    assert words in said
+    assert example in README
+
+
+def test_every_example_is_tested():
+    examples = {path.name for path in (ROOT / "docs/examples").iterdir()}
+    assert examples == {mark[0] for mark in test_the_examples_run.pytestmark[0].args[1]}
+
+
+def test_each_stage_ends_with_what_it_wrote_and_how_long_it_took(done):
+    said = re.findall(r"^(\w+): .*; wrote (\S.*) in [\d.]+ s(?:, peak memory [\d,]+ MB)?$", done.output, re.MULTILINE)
+    ran = re.findall(r"Running stage '(\w+)", done.output)
+    assert [stage for stage, _ in said] == ran
+    for _, paths in said:
+        for path in paths.split(", "):
+            assert (done.folder / path).exists(), path
+    assert " left" not in done.output and "\r" not in done.output, "no line of progress where nobody watches"
+
+
+def test_progress_has_one_style_on_a_terminal():
+    code = "from hybridvae.progress import name_stage, progress\nname_stage('embed')\n"
+    code += "with progress(doing='encode', unit='texts', total=4, done=1) as bar:\n    bar.update(3)\n"
+    code += "for _ in progress(iter('ab'), doing='read x', unit='lines'):\n    pass\n"
+    seen, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 100))
+    subprocess.run([sys.executable, "-c", code], stderr=terminal, check=True)
+    os.close(terminal)
+    said = os.read(seen, 100_000).decode()
+    assert re.search(r"embed, encode: 4 of 4 texts, .*texts/s, 00:00 left", said), said
+    assert re.search(r"embed, read x: 2 lines, .*lines/s", said), said
