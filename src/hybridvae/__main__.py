@@ -63,6 +63,12 @@ def main() -> None:
     recommend.add_argument("--checkpoint", type=Path, help="a folder that `train` wrote (default: that of --model)")
     recommend.set_defaults(command=_recommend)
 
+    serve = commands.add_parser("serve", help="answer requests for recommendations, with a page at /")
+    serve.add_argument("--model", default="hybridvae", help="the one that answers by default (default: %(default)s)")
+    serve.add_argument("--host", default="127.0.0.1", help="(default: %(default)s, this machine alone)")
+    serve.add_argument("--port", type=_above_zero, default=8000, help="(default: %(default)s)")
+    serve.set_defaults(command=_serve)
+
     arguments = parser.parse_args()
     try:
         arguments.command(arguments)
@@ -147,6 +153,13 @@ def _recommend(arguments: argparse.Namespace) -> None:
     folder = arguments.checkpoint or Path("data/train", Repository(Path()).params["dataset"], arguments.model)
     history = [item.strip() for item in arguments.history.split(",") if item.strip()]
     print(load_model(folder).recommend(history, k=arguments.top_k).to_string(index=False))
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from hybridvae.service import serve
+
+    print(f"serving {arguments.model} at http://{arguments.host}:{arguments.port}/ (its API: /docs)", flush=True)
+    serve(Path(), model=arguments.model, host=arguments.host, port=arguments.port)
 
 
 def _cache() -> Path:

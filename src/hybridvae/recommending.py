@@ -97,6 +97,19 @@ class Recommendations:
         """Whether the model takes histories of users whom it was not fitted on."""
         return self.model.folds_in
 
+    def folding(self) -> FoldingRecommender:
+        """The model, as one that takes histories.
+
+        Raises:
+            HybridVAEError: it does not.
+        """
+        if not self.folds_in:
+            raise HybridVAEError(
+                f"{self.name} knows only the users whom it was fitted on: take a model that folds in histories, "
+                "such as hybridvae or ease."
+            )
+        return cast(FoldingRecommender, self.model)
+
     def recommend(self, history: Sequence[str], *, k: int = 10, exclude: Sequence[str] = ()) -> pd.DataFrame:
         """The k best items for a history, which are none of it.
 
@@ -181,7 +194,7 @@ class Recommendations:
             HybridVAEError: the model cannot fold in a history.
         """
         excluded = (histories if seen is None else seen) if exclude_seen else None
-        return best(self._folding().scores_of(histories), k, seen=excluded, exclude=exclude)
+        return best(self.folding().scores_of(histories), k, seen=excluded, exclude=exclude)
 
     def reasons(self, history: sparse.csr_matrix, items: IntArray) -> FloatArray:
         """What each item of a history adds to the scores of recommended items: the loss of score without it.
@@ -198,7 +211,7 @@ class Recommendations:
         Raises:
             HybridVAEError: the model cannot fold in a history, and so cannot say what one of its items does.
         """
-        model = self._folding()
+        model = self.folding()
         whole = model.scores_of(history)[0, items]
         length = history.nnz
         contributions = np.empty((length, len(items)), dtype=np.float32)
@@ -238,14 +251,6 @@ class Recommendations:
                     "title": self.known.titles[items],
                 }
             )
-
-    def _folding(self) -> FoldingRecommender:
-        if not self.folds_in:
-            raise HybridVAEError(
-                f"{self.name} knows only the users whom it was fitted on: take a model that folds in histories, "
-                "such as hybridvae or ease."
-            )
-        return cast(FoldingRecommender, self.model)
 
 
 def best(

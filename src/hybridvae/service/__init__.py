@@ -1,0 +1,65 @@
+"""The recommendation service: an API and a page in front of the trained models."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hybridvae.errors import HybridVAEError
+from hybridvae.files import read_yaml
+
+if TYPE_CHECKING:
+    from hybridvae.service.engine import Engine
+
+_SECONDS_TO_FINISH = 10  # for requests in flight when the process is told to end
+
+
+def read_engine(root: Path, *, model: str) -> "Engine":
+    """The engine of a repository in which `dvc repro train` has run.
+
+    Args:
+        model: the one that answers where a request names none.
+
+    Raises:
+        HybridVAEError: something is not there yet; the message says which command makes it.
+    """
+    from hybridvae.interactions import read_interactions
+    from hybridvae.service.engine import Engine
+
+    if not (root / "params.yaml").is_file():
+        raise HybridVAEError(f"{root.resolve()} has no params.yaml: run this in the folder of the repository.")
+    params = read_yaml(root / "params.yaml")
+    dataset = params["dataset"]
+    folders = {name: root / "data" / "train" / dataset / name for name in params["models"]}
+    checkpoints = {name: folder for name, folder in folders.items() if (folder / "checkpoint.json").is_file()}
+    if model not in checkpoints:
+        raise HybridVAEError(
+            f"there is no trained {model} of {dataset}: run `make run-api`, or `dvc repro train@{model}`."
+        )
+    split = root / "data" / "split" / dataset
+    if not (split / "fit").is_dir() or not (split / "test").is_dir():
+        raise HybridVAEError(f"{split} is not there: run `make run-api`, or `dvc repro split`.")
+    vectors = root / "data" / "embed" / dataset / "items.safetensors"
+    return Engine(
+        read_interactions(split / "fit", split / "test", upto="test"),
+        dataset=dataset,
+        checkpoints=checkpoints,
+        default=model,
+        positive_rating=params["clean"]["positive_rating"],
+        vectors=vectors if params["embed"]["control"] == "none" else None,
+        encoder=params["embed"]["model"],
+    )
+
+
+def serve(root: Path, *, model: str, host: str, port: int) -> None:
+    """Answer requests until the process is told to end; what is in flight then is finished.
+
+    Raises:
+        HybridVAEError: as `read_engine`.
+    """
+    import uvicorn
+
+    from hybridvae.service.app import create_app
+
+    app = create_app(read_engine(root, model=model))
+    uvicorn.run(
+        app, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=_SECONDS_TO_FINISH
+    )

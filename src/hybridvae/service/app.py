@@ -1,0 +1,257 @@
+"""The service's addresses, and the page at /."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Depends, FastAPI, Query, Request
+from fastapi.responses import FileResponse, Response
+
+from hybridvae import __version__
+from hybridvae.names import title_of
+from hybridvae.service import schemas
+from hybridvae.service.engine import Answer, Ask, Engine, Refused, Served
+from hybridvae.service.errors import Limit, answer_errors
+from hybridvae.service.errors import json_response as _json
+
+_PAGE = Path(__file__).parent / "page"
+# The page takes everything from here and nothing from elsewhere; nothing that is inserted can become a script.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'"
+)
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"model": schemas.Error, "description": "The request cannot be read"},
+    413: {"model": schemas.Error, "description": "The body is larger than 1 MB"},
+    422: {"model": schemas.Error, "description": "A value has a wrong type or is out of bounds"},
+}
+_MISSING: dict[int | str, dict[str, Any]] = {404: {"model": schemas.Error, "description": "There is no such thing"}}
+_CANNOT: dict[int | str, dict[str, Any]] = {409: {"model": schemas.Error, "description": "This model cannot do that"}}
+_DOCUMENTATION = """
+Recommendations by the models that this repository trains, HybridVAE by default: for users it knows, and for histories
+of item ids that it has never seen.
+
+Every error has one form, `{"error": {"code": ..., "message": ...}}`, whose message says what is wrong and what to do.
+"""
+
+
+def the_engine(request: Request) -> Engine:
+    """What the application was made around."""
+    engine: Engine = request.app.state.engine
+    return engine
+
+
+TheEngine = Annotated[Engine, Depends(the_engine)]
+router = APIRouter()
+
+
+def create_app(engine: Engine) -> FastAPI:
+    """The application around a loaded engine."""
+    app = FastAPI(title="HybridVAE", version=__version__, description=_DOCUMENTATION, responses=_PROBLEMS)
+    app.state.engine = engine
+    app.add_middleware(Limit)
+    answer_errors(app)
+    app.include_router(router)
+    return app
+
+
+@router.post("/recommend", response_model=schemas.Recommended, responses=_MISSING | _CANNOT, tags=["recommend"])
+async def recommend(engine: TheEngine, request: Annotated[schemas.Wanted, Body()]) -> Response:
+    """The best items for a user, or for a history of item ids."""
+    served = await engine.served(request.model)
+    exclude, unknown = engine.split(request.exclude_items)
+    if isinstance(request, schemas.ForUser):
+        if request.because:
+            _must_fold_in(served)
+        user = engine.user(request.user_id)
+        ask = engine.ask_of_user(
+            user, request.top_k, exclude_seen=request.exclude_seen, exclude=exclude, because=request.because
+        )
+    else:
+        _must_fold_in(served)
+        ask, missing = _ask_of_history(engine, request, exclude)
+        unknown = missing + unknown
+    answer = await served.answer(ask)
+    user_id = request.user_id if isinstance(request, schemas.ForUser) else None
+    return _json(
+        {
+            "user_id": user_id,
+            "model": served.recommendations.name,
+            "recommendations": _listed(engine, answer),
+            "total_items": engine.known.n_items,
+            "unknown_items": unknown,
+        }
+    )
+
+
+@router.post("/recommend/batch", response_model=schemas.RecommendedBatch, responses=_MISSING, tags=["recommend"])
+async def recommend_batch(engine: TheEngine, request: schemas.Batch) -> Response:
+    """The best items for many users, computed together."""
+    served = await engine.served(request.model)
+    wanted = [user for user in request.user_ids if engine.has_user(user)]
+    asks = [
+        engine.ask_of_user(
+            engine.user(user), request.top_k, exclude_seen=request.exclude_seen, exclude=(), because=False
+        )
+        for user in wanted
+    ]
+    answers = await served.answers(asks)
+    results = [
+        {"user_id": user, "recommendations": _listed(engine, answer)}
+        for user, answer in zip(wanted, answers, strict=True)
+    ]
+    return _json(
+        {
+            "model": served.recommendations.name,
+            "results": results,
+            "unknown_users": [user for user in request.user_ids if not engine.has_user(user)],
+            "total_items": engine.known.n_items,
+        }
+    )
+
+
+@router.post("/items/similar", response_model=schemas.Similar, responses=_MISSING | _CANNOT, tags=["items"])
+async def similar(engine: TheEngine, request: Annotated[schemas.SimilarTo, Body()]) -> Response:
+    """The items whose text is nearest to that of an item, or to a text."""
+    if isinstance(request, schemas.SimilarToItem):
+        index = engine.item(request.item_id)
+        items, scores = engine.similar(engine.vectors[index], request.top_k, without=index)
+    else:
+        vector = await asyncio.to_thread(engine.encode, request.text)
+        items, scores = engine.similar(vector, request.top_k)
+    return _json(
+        {"items": [_named(engine, item) | {"score": score} for item, score in zip(items, scores, strict=True)]}
+    )
+
+
+@router.get("/users", response_model=schemas.Users, tags=["users"])
+def users(
+    engine: TheEngine,
+    n: Annotated[int, Query(ge=1, le=1000)] = 5,
+    query: Annotated[str, Query(max_length=200, description="a part of the id")] = "",
+) -> Response:
+    """Users, the most active first."""
+    found = engine.find_users(query)
+    counts = engine.ratings_of_users
+    listed = [{"user_id": str(engine.known.users[user]), "interaction_count": int(counts[user])} for user in found[:n]]
+    return _json({"users": listed, "total": len(found), "returned": len(listed)})
+
+
+@router.get("/users/{user_id:path}/profile", response_model=schemas.Profile, responses=_MISSING, tags=["users"])
+def profile(engine: TheEngine, user_id: str) -> Response:
+    """What a user liked, the latest first."""
+    user = engine.user(user_id)
+    history, ratings = engine.known.histories[user], engine.known.ratings[user]
+    latest_first = history.indices[history.data.argsort(kind="stable")]
+    rated = dict(zip(ratings.indices.tolist(), ratings.data.tolist(), strict=True))
+    chosen = [_named(engine, item) | {"rating": rated[item]} for item in latest_first.tolist()]
+    counts = {"interaction_count": ratings.nnz, "positives": history.nnz}
+    return _json({"user_id": user_id, **counts, "history": chosen})
+
+
+@router.get("/items", response_model=schemas.Items, tags=["items"])
+def items(
+    engine: TheEngine,
+    query: Annotated[str, Query(max_length=200, description="words of the title, or the id")] = "",
+    n: Annotated[int, Query(ge=1, le=100)] = 10,
+) -> Response:
+    """Items by the words of their titles, the best liked first."""
+    found = engine.find_items(query)
+    listed = [_info(engine, item) for item in found[:n]]
+    return _json({"items": listed, "total": len(found), "returned": len(listed)})
+
+
+@router.get("/items/{item_id:path}/info", response_model=schemas.ItemInfo, responses=_MISSING, tags=["items"])
+def item_info(engine: TheEngine, item_id: str) -> Response:
+    """What is known of an item."""
+    return _json(_info(engine, engine.item(item_id)))
+
+
+@router.get("/models", response_model=schemas.Models, tags=["service"])
+async def models(engine: TheEngine) -> Response:
+    """The models that can be asked."""
+    listed = []
+    for name in engine.model_names:
+        served = engine.loaded(name)
+        folds_in = served.recommendations.folds_in if served else None
+        listed.append({"name": name, "title": title_of(name), "folds_in": folds_in, "loaded": served is not None})
+        listed[-1]["default"] = name == engine.default
+    return _json({"models": listed})
+
+
+@router.get("/stats", response_model=schemas.Stats, tags=["service"])
+async def stats(engine: TheEngine) -> Response:
+    """Sizes of the data."""
+    sizes = {"users": engine.known.n_users, "items": engine.known.n_items}
+    sizes |= {"interactions": engine.known.ratings.nnz, "positives": engine.known.positives.nnz}
+    density = engine.known.positives.nnz / max(1, engine.known.n_users * engine.known.n_items)
+    return _json({"dataset": engine.dataset, **sizes, "density": density, "default_model": engine.default})
+
+
+@router.get("/health", response_model=schemas.Health, tags=["service"])
+async def health(engine: TheEngine) -> Response:
+    """Whether the service can answer."""
+    return _json({"status": "ok", "model": engine.default, "version": __version__})
+
+
+@router.get("/", include_in_schema=False)
+async def page() -> Response:
+    """The page for people."""
+    return _file("index.html", "text/html")
+
+
+@router.get("/page.css", include_in_schema=False)
+async def page_css() -> Response:
+    """How it looks."""
+    return _file("page.css", "text/css")
+
+
+@router.get("/page.js", include_in_schema=False)
+async def page_js() -> Response:
+    """What it does."""
+    return _file("page.js", "text/javascript")
+
+
+def _ask_of_history(engine: Engine, request: schemas.ForHistory, exclude: Sequence[int]) -> tuple[Ask, list[str]]:
+    """What a raw history asks for, and the ids that the catalogue lacks."""
+    rated = [
+        item if isinstance(item, schemas.Rated) else schemas.Rated(item_id=item, rating=5) for item in request.history
+    ]
+    seen, unknown = engine.split([item.item_id for item in rated])
+    liked, _ = engine.split([item.item_id for item in rated if item.rating >= engine.positive_rating])
+    if rated and not seen:
+        said = f"the catalogue has none of the history's items, such as {unknown[0]!a}: GET /items?query= searches it."
+        raise Refused(404, "unknown_items", said)
+    excluded = [*exclude, *(seen if request.exclude_seen else ())]
+    return engine.ask_of_history(liked, request.top_k, exclude=excluded, because=request.because), unknown
+
+
+def _must_fold_in(served: Served) -> None:
+    if not served.recommendations.folds_in:
+        name = served.recommendations.name
+        said = f"{name} takes no history, and so it cannot say what an item of one adds: "
+        raise Refused(409, "cannot_fold_in", said + "ask for a user_id without `because`, or take another model.")
+
+
+def _named(engine: Engine, item: int) -> dict[str, Any]:
+    return {"item_id": str(engine.known.items[item]), "title": str(engine.known.titles[item])}
+
+
+def _info(engine: Engine, item: int) -> dict[str, Any]:
+    counts, means = engine.ratings_of_items
+    mean = float(means[item]) if counts[item] else None
+    positives = int(engine.positives_of_items[item])
+    return _named(engine, item) | {"ratings": int(counts[item]), "positives": positives, "mean_rating": mean}
+
+
+def _listed(engine: Engine, answer: Answer) -> list[dict[str, Any]]:
+    listed = [_named(engine, item) | {"score": score} for item, score in zip(answer.items, answer.scores, strict=True)]
+    if answer.reasons is not None:
+        for entry, reasons in zip(listed, answer.reasons, strict=True):
+            entry["because"] = [_named(engine, item) | {"contribution": added} for item, added in reasons]
+    return listed
+
+
+def _file(name: str, kind: str) -> Response:
+    headers = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
+    return FileResponse(_PAGE / name, media_type=kind, headers=headers)

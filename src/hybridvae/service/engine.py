@@ -1,0 +1,357 @@
+"""Behind the service: models by name, users and items by id, and many requests answered at once.
+
+A request alone would multiply one query with all item vectors, and wait for memory rather than for arithmetic. So what
+comes in while a batch is computed waits in a list and is the next batch: nobody waits for a clock, and the longer the
+list the cheaper each request.
+"""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from hybridvae.errors import HybridVAEError
+from hybridvae.interactions import FloatArray, IntArray, Interactions
+from hybridvae.recommending import Lists, Recommendations, best
+
+_BATCH = 128  # requests computed together, at most
+_REASONS = 3  # of each recommendation
+
+
+class Refused(Exception):
+    """A request that cannot be answered: status, a code for programs and a sentence for people."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One list that somebody wants.
+
+    Attributes:
+        user: index, for models that know their users and take no history; -1 for a history.
+        items, ages: (H,) the history; age 1 is the latest.
+        left_out: (N,) item indices that must not be in the list.
+    """
+
+    user: int
+    items: IntArray
+    ages: FloatArray
+    left_out: IntArray
+    k: int
+    because: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A list, the best first, and the (place in the list, item, contribution) of its reasons.
+
+    Attributes:
+        items: (K,) item indices. scores: (K,).
+        reasons: of each place the items of the history that add most, with what they add; None where nobody asked.
+    """
+
+    items: list[int]
+    scores: list[float]
+    reasons: list[list[tuple[int, float]]] | None
+
+
+class Served:
+    """One loaded model, and the requests that wait for it."""
+
+    def __init__(self, recommendations: Recommendations) -> None:
+        self.recommendations = recommendations
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=recommendations.name)
+        self._waiting: list[tuple[Ask, asyncio.Future[Answer]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def answer(self, ask: Ask) -> Answer:
+        """The list that is asked for, computed together with whatever else waits."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        self._waiting.append((ask, future))
+        if self._task is None or self._task.done():
+            self._task = loop.create_task(self._work(loop))
+        return await future
+
+    async def answers(self, asks: Sequence[Ask]) -> list[Answer]:
+        """Many lists of one request, computed together; beside them others are answered in between."""
+        loop, found = asyncio.get_running_loop(), list[Answer]()
+        for begin in range(0, len(asks), _BATCH):
+            found += await loop.run_in_executor(self._thread, self.compute, asks[begin : begin + _BATCH])
+        return found
+
+    async def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+            try:
+                answers = await loop.run_in_executor(self._thread, self.compute, [ask for ask, _ in batch])
+            except Exception as error:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), answer in zip(batch, answers, strict=True):
+                if not future.done():  # whoever asked may have gone
+                    future.set_result(answer)
+
+    def compute(self, asks: Sequence[Ask]) -> list[Answer]:
+        """One product for all of them."""
+        lists = self._lists(asks)
+        answers = []
+        for row, ask in enumerate(asks):
+            items = lists.items[row, : ask.k]
+            items = items[items >= 0]
+            scores = lists.scores[row, : len(items)].tolist()
+            answers.append(Answer(items.tolist(), scores, self._reasons(ask, items) if ask.because else None))
+        return answers
+
+    def _lists(self, asks: Sequence[Ask]) -> Lists:
+        shop = self.recommendations
+        if shop.folds_in:
+            scores = shop.folding().scores_of(
+                _matrix([ask.items for ask in asks], [ask.ages for ask in asks], shop.known)
+            )
+        else:
+            scores = shop.model.scores(np.array([ask.user for ask in asks]))
+        left_out = [ask.left_out for ask in asks]
+        ones = [np.ones(len(items), dtype=np.float32) for items in left_out]
+        return best(scores, max(ask.k for ask in asks), seen=_matrix(left_out, ones, shop.known))
+
+    def _reasons(self, ask: Ask, items: IntArray) -> list[list[tuple[int, float]]]:
+        history = _matrix([ask.items], [ask.ages], self.recommendations.known)
+        added = self.recommendations.reasons(history, items)  # (H, K)
+        reasons = []
+        for place in range(len(items)):
+            strongest = np.argsort(-added[:, place], kind="stable")[:_REASONS]
+            reasons.append(
+                [(int(history.indices[at]), float(added[at, place])) for at in strongest if added[at, place] > 0]
+            )
+        return reasons
+
+
+def _matrix(columns: list[IntArray], values: list[FloatArray], known: Interactions) -> sparse.csr_matrix:
+    """Rows of (item indices, values) as (B, I) CSR."""
+    bounds = np.concatenate([[0], np.cumsum([len(row) for row in columns])])
+    shape = (len(columns), known.n_items)
+    return sparse.csr_matrix((np.concatenate(values), np.concatenate(columns), bounds), shape=shape)
+
+
+class Engine:
+    """Everything that a request may ask for.
+
+    Attributes:
+        known: the users with all they ever rated.
+        default: the model that answers where a request names none.
+    """
+
+    def __init__(
+        self,
+        known: Interactions,
+        *,
+        dataset: str,
+        checkpoints: dict[str, Path],
+        default: str,
+        positive_rating: float,
+        vectors: Path | None = None,
+        encoder: str = "",
+    ) -> None:
+        """Load the default model.
+
+        Args:
+            checkpoints: model -> the folder that `train` wrote.
+            positive_rating: items of a raw history that are rated lower were seen and not liked.
+            vectors: file of the item vectors, where texts can be compared; `encoder` made them.
+        """
+        self.known, self.dataset, self.default = known, dataset, default
+        self.positive_rating = positive_rating
+        self._checkpoints, self._vectors_file, self._encoder_name = checkpoints, vectors, encoder
+        self._served: dict[str, Served] = {}
+        self._lock, self._encoder_lock = threading.Lock(), threading.Lock()
+        self._encode: Any = None
+        self._user_index = {user: index for index, user in enumerate(known.users)}
+        self._item_index = {item: index for index, item in enumerate(known.items)}
+        self.ratings_of_users = np.diff(known.ratings.indptr)
+        order = np.lexsort((known.users.astype(str), -self.ratings_of_users))
+        self.most_active: list[int] = order.tolist()
+        self.load(default)
+
+    # --- who and what ---
+
+    def user(self, user_id: str) -> int:
+        """The index of a user.
+
+        Raises:
+            Refused: nobody is called so.
+        """
+        index = self._user_index.get(user_id)
+        if index is None:
+            said = f"there is no user {user_id!a}: GET /users lists users, and a `history` of item ids needs none."
+            raise Refused(404, "unknown_user", said)
+        return index
+
+    def item(self, item_id: str) -> int:
+        """The index of an item.
+
+        Raises:
+            Refused: the catalogue lacks it.
+        """
+        index = self._item_index.get(item_id)
+        if index is None:
+            said = f"there is no item {item_id!a}: GET /items?query= searches the titles."
+            raise Refused(404, "unknown_item", said)
+        return index
+
+    def split(self, item_ids: Sequence[str]) -> tuple[list[int], list[str]]:
+        """Indices of the known ones, and the ids of the others."""
+        found = [(item, self._item_index.get(item)) for item in item_ids]
+        return [index for _, index in found if index is not None], [item for item, index in found if index is None]
+
+    def has_user(self, user_id: str) -> bool:
+        """Whether somebody is called so."""
+        return user_id in self._user_index
+
+    @property
+    def model_names(self) -> list[str]:
+        """The models that can be served, the default first."""
+        return [self.default, *(name for name in self._checkpoints if name != self.default)]
+
+    def loaded(self, name: str) -> Served | None:
+        """A model that is in memory already."""
+        return self._served.get(name)
+
+    def load(self, name: str) -> Served:
+        """A model by name, read on first use.
+
+        Raises:
+            Refused: there is none of the name. HybridVAEError: its checkpoint cannot be read.
+        """
+        if name not in self._checkpoints:
+            known = ", ".join(self._checkpoints)
+            raise Refused(404, "unknown_model", f"there is no trained model {name!a}: there are {known}.")
+        with self._lock:
+            if name not in self._served:
+                shop = Recommendations.load(self._checkpoints[name], self.known, device="cpu")
+                self._served[name] = Served(shop)
+        return self._served[name]
+
+    async def served(self, name: str | None) -> Served:
+        """As `load`, without holding up other requests."""
+        name = name or self.default
+        served = self._served.get(name)
+        return served if served is not None else await asyncio.to_thread(self.load, name)
+
+    # --- lists ---
+
+    def ask_of_user(self, user: int, k: int, *, exclude_seen: bool, exclude: Sequence[int], because: bool) -> Ask:
+        """What a known user asks for."""
+        histories, ratings = self.known.histories, self.known.ratings
+        own = slice(histories.indptr[user], histories.indptr[user + 1])
+        seen = ratings.indices[ratings.indptr[user] : ratings.indptr[user + 1]] if exclude_seen else ()
+        left_out = _once([*seen, *exclude])
+        return Ask(user, histories.indices[own], histories.data[own], left_out, k, because)
+
+    def ask_of_history(self, liked: Sequence[int], k: int, *, exclude: Sequence[int], because: bool) -> Ask:
+        """What a raw history asks for.
+
+        Args:
+            liked: item indices, the latest last.
+            exclude: item indices that must not come back, those of the history among them where it counts as seen.
+        """
+        latest_first = np.array(list(dict.fromkeys(reversed(liked))), dtype=np.int64)
+        ages = np.arange(1, len(latest_first) + 1, dtype=np.float32)
+        order = np.argsort(latest_first)
+        return Ask(-1, latest_first[order], ages[order], _once([*exclude]), k, because)
+
+    # --- texts ---
+
+    @cached_property
+    def vectors(self) -> FloatArray:
+        """(I, D) L2-normalised text vectors.
+
+        Raises:
+            Refused: there are none, or they were made meaningless on purpose.
+        """
+        from safetensors.numpy import load_file
+
+        if self._vectors_file is None or not self._vectors_file.is_file():
+            said = "there are no text vectors here that mean something: run `dvc repro embed` with embed.control: none."
+            raise Refused(409, "no_vectors", said)
+        vectors: FloatArray = load_file(self._vectors_file)["vectors"]
+        return vectors
+
+    def similar(self, query: FloatArray, k: int, *, without: int | None = None) -> tuple[list[int], list[float]]:
+        """The k items of highest cosine with (D,) a normalised query, and the cosines."""
+        exclude = None if without is None else np.array([without])
+        lists = best((self.vectors @ query)[None], k, exclude=exclude)
+        kept = lists.items[0] >= 0
+        return lists.items[0][kept].tolist(), lists.scores[0][kept].tolist()
+
+    def encode(self, text: str) -> FloatArray:
+        """(D,) the normalised vector of a text; the first one takes as long as reading the encoder.
+
+        Raises:
+            Refused: the encoder cannot be loaded.
+        """
+        _ = self.vectors
+        with self._encoder_lock:
+            if self._encode is None:
+                from hybridvae.embedding import load_encoder
+
+                try:
+                    self._encode = load_encoder(self._encoder_name, "cpu")
+                except HybridVAEError as error:
+                    raise Refused(503, "no_encoder", str(error)) from None
+            row = self._encode([text])[0]
+        vector: FloatArray = row / max(float(np.linalg.norm(row)), 1e-12)
+        return vector
+
+    # --- search ---
+
+    @cached_property
+    def positives_of_items(self) -> IntArray:
+        """(I,) how often each item was liked."""
+        return np.asarray(self.known.positives.sum(axis=0)).ravel().astype(np.int64)
+
+    @cached_property
+    def _best_liked(self) -> list[int]:
+        order: list[int] = np.argsort(-self.positives_of_items, kind="stable").tolist()
+        return order
+
+    @cached_property
+    def _searched(self) -> list[str]:
+        pairs = zip(self.known.titles, self.known.items, strict=True)
+        return [f"{title} {item}".casefold() for title, item in pairs]
+
+    def find_items(self, query: str) -> list[int]:
+        """Items whose title or id has every word of the query, the best liked first."""
+        words = query.casefold().split()
+        return [index for index in self._best_liked if all(word in self._searched[index] for word in words)]
+
+    def find_users(self, query: str) -> list[int]:
+        """Users whose id has the query in it, the most active first."""
+        wanted = query.casefold()
+        if not wanted:
+            return self.most_active
+        return [index for index in self.most_active if wanted in str(self.known.users[index]).casefold()]
+
+    @cached_property
+    def ratings_of_items(self) -> tuple[IntArray, FloatArray]:
+        """(I,) how often each item was rated, and (I,) the mean; nan where it never was."""
+        counts = np.bincount(self.known.ratings.indices, minlength=self.known.n_items)
+        sums = np.bincount(self.known.ratings.indices, weights=self.known.ratings.data, minlength=self.known.n_items)
+        with np.errstate(invalid="ignore"):
+            return counts, (sums / counts).astype(np.float32)
+
+
+def _once(items: list[int]) -> IntArray:
+    return np.unique(np.array(items, dtype=np.int64))
