@@ -5,7 +5,7 @@ VENV := .venv
 # DVC and its queue call `python` and `dvc` by name, so the environment's programs come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help reproduce all test preprocess tune train-best baseline evaluate visualize compare benchmark ablation validate-judge report docs lock
+.PHONY: help reproduce all test preprocess tune train-best baseline evaluate visualize run-api compare benchmark ablation validate-judge report docs lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -43,6 +43,10 @@ evaluate: $(VENV)/ready ## judge every model on the test part and compare
 
 visualize: $(VENV)/ready ## draw the figures
 	dvc repro visualize
+
+run-api: $(VENV)/ready ## make what the service needs, and serve at http://127.0.0.1:8000: MODEL=ease HOST=0.0.0.0 PORT=80
+	dvc repro train@$(or $(MODEL),hybridvae)
+	python -m hybridvae serve --model $(or $(MODEL),hybridvae) $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
 compare: $(VENV)/ready ## print the experiments side by side, and means over seeds: MODEL=ease
 	python -m hybridvae compare $(MODEL)

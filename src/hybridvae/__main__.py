@@ -63,7 +63,7 @@ def main() -> None:
     recommend.add_argument("--checkpoint", type=Path, help="a folder that `train` wrote (default: that of --model)")
     recommend.set_defaults(command=_recommend)
 
-    serve = commands.add_parser("serve", help="answer requests for recommendations, with a page at /")
+    serve = commands.add_parser("serve", help="answer requests for recommendations over HTTP")
     serve.add_argument("--model", default="hybridvae", help="the one that answers by default (default: %(default)s)")
     serve.add_argument("--host", default="127.0.0.1", help="(default: %(default)s, this machine alone)")
     serve.add_argument("--port", type=_above_zero, default=8000, help="(default: %(default)s)")
@@ -158,7 +158,7 @@ def _recommend(arguments: argparse.Namespace) -> None:
 def _serve(arguments: argparse.Namespace) -> None:
     from hybridvae.service import serve
 
-    print(f"serving {arguments.model} at http://{arguments.host}:{arguments.port}/ (its API: /docs)", flush=True)
+    print(f"serving {arguments.model}: http://{arguments.host}:{arguments.port}/docs shows what it takes", flush=True)
     serve(Path(), model=arguments.model, host=arguments.host, port=arguments.port)
 
 

@@ -1,12 +1,11 @@
-"""The service's addresses, and the page at /."""
+"""The service's addresses."""
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, FastAPI, Query, Request
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import Response
 
 from hybridvae import __version__
 from hybridvae.names import title_of
@@ -15,11 +14,6 @@ from hybridvae.service.engine import Answer, Ask, Engine, Refused, Served
 from hybridvae.service.errors import Limit, answer_errors
 from hybridvae.service.errors import json_response as _json
 
-_PAGE = Path(__file__).parent / "page"
-# The page takes everything from here and nothing from elsewhere; nothing that is inserted can become a script.
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'"
-)
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"model": schemas.Error, "description": "The request cannot be read"},
     413: {"model": schemas.Error, "description": "The body is larger than 1 MB"},
@@ -194,24 +188,6 @@ async def health(engine: TheEngine) -> Response:
     return _json({"status": "ok", "model": engine.default, "version": __version__})
 
 
-@router.get("/", include_in_schema=False)
-async def page() -> Response:
-    """The page for people."""
-    return _file("index.html", "text/html")
-
-
-@router.get("/page.css", include_in_schema=False)
-async def page_css() -> Response:
-    """How it looks."""
-    return _file("page.css", "text/css")
-
-
-@router.get("/page.js", include_in_schema=False)
-async def page_js() -> Response:
-    """What it does."""
-    return _file("page.js", "text/javascript")
-
-
 def _ask_of_history(engine: Engine, request: schemas.ForHistory, exclude: Sequence[int]) -> tuple[Ask, list[str]]:
     """What a raw history asks for, and the ids that the catalogue lacks."""
     rated = [
@@ -250,8 +226,3 @@ def _listed(engine: Engine, answer: Answer) -> list[dict[str, Any]]:
         for entry, reasons in zip(listed, answer.reasons, strict=True):
             entry["because"] = [_named(engine, item) | {"contribution": added} for item, added in reasons]
     return listed
-
-
-def _file(name: str, kind: str) -> Response:
-    headers = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
-    return FileResponse(_PAGE / name, media_type=kind, headers=headers)

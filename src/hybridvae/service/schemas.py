@@ -2,11 +2,20 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 ItemId = Annotated[str, Field(min_length=1, max_length=200)]
 UserId = Annotated[str, Field(min_length=1, max_length=200)]
-TopK = Annotated[int, Field(ge=1, le=100, strict=True, description="length of the list")]
+
+
+def _no_truth(value: Any) -> Any:
+    """10.0 is a whole number in JSON, true is none."""
+    if isinstance(value, bool | str):
+        raise ValueError("must be a whole number")
+    return value
+
+
+TopK = Annotated[int, Field(ge=1, le=100, description="length of the list"), BeforeValidator(_no_truth)]
 ModelName = Annotated[str, Field(min_length=1, max_length=100, description="a trained model, see GET /models")]
 
 MOST_ITEMS = 2_000  # of a history
