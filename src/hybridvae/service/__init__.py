@@ -55,10 +55,12 @@ def serve(root: Path, *, model: str, host: str, port: int) -> None:
     Raises:
         HybridVAEError: as `read_engine`.
     """
+    import torch
     import uvicorn
 
     from hybridvae.service.app import create_app
 
+    torch.set_num_threads(1)  # the other cores are for answering: threads that wait for each other wait for those too
     app = create_app(read_engine(root, model=model))
     uvicorn.run(
         app, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=_SECONDS_TO_FINISH

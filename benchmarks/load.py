@@ -1,0 +1,232 @@
+"""How well the service holds: a load generator (wrk) on loopback against one worker with a model of Beauty's size.
+
+    python benchmarks/load.py --seconds 60 --soak 10
+
+Every request has a history of its own, and nothing is cached. Before it runs, under the same load, an address that
+answers nothing, so that what recommending costs can be told from what answering costs. The outcome goes to a JSON
+file. Takes `wrk` from the system's packages.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from hybridvae.checkpoint import Origin, write_checkpoint
+from hybridvae.errors import HybridVAEError
+from hybridvae.files import write_frame, write_json, write_text
+from hybridvae.interactions import read_interactions, write_vectors
+from hybridvae.models import Context, create
+
+ROOT = Path(__file__).resolve().parent.parent
+USERS, ITEMS, RATINGS = 20_914, 12_084, 198_000  # as Beauty has
+CONNECTIONS = 64
+_EMPTY = """
+from pathlib import Path
+import uvicorn
+from fastapi import FastAPI
+app = FastAPI()
+@app.get("/empty")
+async def empty() -> dict[str, str]:
+    return {}
+uvicorn.run(app, host="127.0.0.1", port=PORT, log_level="warning", access_log=False)
+"""
+_SCRIPT = """
+-- A history of 1 to 20 items a request, drawn anew; each thread has a seed of its own.
+local threads = 0
+function setup(thread) thread:set("number", threads); threads = threads + 1 end
+function init(args) math.randomseed(20261125 + number) end
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+function request()
+  local items = {}
+  for place = 1, math.random(1, 20) do items[place] = string.format('"B%05d"', math.random(0, ITEMS - 1)) end
+  return wrk.format(nil, nil, nil, '{"history": [' .. table.concat(items, ", ") .. '], "top_k": 10}')
+end
+"""
+
+
+def main() -> None:
+    """Build the model, run both loads, write the outcome."""
+    parser = argparse.ArgumentParser(description="The service under load.")
+    parser.add_argument("--seconds", type=int, default=60, help="of each load (default: %(default)s)")
+    parser.add_argument("--soak", type=float, default=0, metavar="MINUTES", help="watch memory so long (default: not)")
+    parser.add_argument("--port", type=int, default=8765)
+    parser.add_argument("--output", type=Path, default=Path("load.json"))
+    arguments = parser.parse_args()
+    try:
+        if shutil.which("wrk") is None:
+            raise HybridVAEError("wrk is not here: install it, for example by `apt-get install wrk`.")
+        with TemporaryDirectory(prefix="hybridvae-load-") as folder:
+            build(Path(folder))
+            write_text(Path(folder) / "history.lua", _SCRIPT.replace("ITEMS", str(ITEMS)))
+            report = measure(Path(folder), arguments.port, arguments.seconds, arguments.soak)
+    except HybridVAEError as error:
+        sys.exit(f"load: {error}")
+    write_json(arguments.output, report)
+    print(json.dumps(report, indent=2))
+
+
+def build(root: Path) -> None:
+    """A repository with HybridVAE as params.yaml has it, of Beauty's size, fitted for one epoch on drawn ratings."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params |= {"dataset": "drawn", "models": ["hybridvae"], "sources": {"drawn": {}}}
+    write_text(root / "params.yaml", yaml.safe_dump(params))
+    random = np.random.default_rng(0)
+    fit, test = root / "data/split/drawn/fit", root / "data/split/drawn/test"
+    users = pd.DataFrame({"user_index": np.arange(USERS), "user_id": [f"A{user:05d}" for user in range(USERS)]})
+    items = pd.DataFrame({"item_index": np.arange(ITEMS), "item_id": [f"B{item:05d}" for item in range(ITEMS)]})
+    pairs = np.unique(random.integers(USERS * ITEMS, size=RATINGS))
+    rows = pd.DataFrame({"user_index": (pairs // ITEMS).astype("int32"), "item_index": (pairs % ITEMS).astype("int32")})
+    rows = rows.assign(rating=5.0, positive=True, target=False, part=np.int8(0), timestamp=np.arange(len(rows)))
+    write_frame(fit / "users.parquet", users)
+    write_frame(fit / "items.parquet", items.assign(title=[f"Product {item}" for item in range(ITEMS)], cold=0))
+    write_frame(fit / "rows.parquet", rows)
+    write_frame(test / "rows.parquet", rows.head(0))
+    vectors = random.standard_normal((ITEMS, 384), dtype=np.float32)
+    write_vectors(root / "data/embed/drawn/items.safetensors", vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    known = read_interactions(fit, upto="validation", vectors=root / "data/embed/drawn/items.safetensors")
+    model = create("hybridvae", params["hybridvae"], Context(device="cpu"), epochs=1)
+    model.fit(known)
+    figure = {"mean": 0.0, "low": 0.0, "high": 0.0}
+    nothing = {"users": 0, "full": {"ndcg@10": figure, "recall@10": figure}}
+    origin = Origin("drawn", "temporal", 0, {}, params["hybridvae"], 1, (), "", nothing)
+    write_checkpoint(root / "data/train/drawn/hybridvae", "hybridvae", model, known, origin)
+
+
+def measure(root: Path, port: int, seconds: int, soak: float) -> dict[str, Any]:
+    """Both loads one after the other, and the service's memory."""
+    with Server([sys.executable, "-c", _EMPTY.replace("PORT", str(port))], root, port, "/empty") as server:
+        load(f"http://127.0.0.1:{port}/empty", max(3, seconds // 10))
+        empty = load(f"http://127.0.0.1:{port}/empty", seconds)
+    command = [sys.executable, "-m", "hybridvae", "serve", "--port", str(port)]
+    with Server(command, root, port, "/health") as server:
+        address, script = f"http://127.0.0.1:{port}/recommend", root / "history.lua"
+        load(address, max(3, seconds // 10), script)
+        before = server.memory()
+        recommend = load(address, seconds, script)
+        after = server.memory()
+        soaked = {}
+        if soak:
+            load(address, int(60 * soak), script)
+            soaked = {"minutes": soak, "mb_after": server.memory()}
+        start, processor = server.seconds_to_ready, server.processor_seconds()
+        code = server.end_in_flight(address)
+    return {
+        "command": f"python benchmarks/load.py --seconds {seconds}" + (f" --soak {soak:g}" if soak else ""),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "connections": CONNECTIONS,
+        "seconds": seconds,
+        "empty": empty,
+        "recommend": recommend,
+        "ratio": recommend["requests_a_second"] / empty["requests_a_second"],
+        "p99_over_p50": recommend["p99_ms"] / recommend["p50_ms"],
+        "seconds_to_ready": start,
+        "memory_mb": {"before": before, "after": after} | ({"soak": soaked} if soaked else {}),
+        "processor_seconds": processor,
+        "finished_in_flight": code,
+    }
+
+
+class Server:
+    """A server process, from the start to its end."""
+
+    def __init__(self, command: list[str], root: Path, port: int, ready: str) -> None:
+        self._command, self._root, self._port, self._ready = command, root, port, ready
+        self.seconds_to_ready = 0.0
+
+    def __enter__(self) -> "Server":
+        start = time.perf_counter()
+        self._process = subprocess.Popen(self._command, cwd=self._root, stdout=subprocess.DEVNULL)
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{self._port}{self._ready}", timeout=1).close()
+                break
+            except OSError:
+                if self._process.poll() is not None or time.perf_counter() - start > 60:
+                    raise HybridVAEError("the server did not start: see above.") from None
+                time.sleep(0.02)
+        self.seconds_to_ready = round(time.perf_counter() - start, 2)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+        self._process.wait(30)
+
+    def memory(self) -> float:
+        """Resident memory, MB."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return round(int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024, 1)  # type: ignore[index]
+
+    def processor_seconds(self) -> dict[str, float]:
+        """Seconds that the threads of the process have computed, by their names: what bounds it."""
+        tick, found = os.sysconf("SC_CLK_TCK"), dict[str, float]()
+        for folder in Path(f"/proc/{self._process.pid}/task").iterdir():
+            name, _, rest = (folder / "stat").read_text().partition("(")[2].rpartition(")")
+            fields = rest.split()
+            found[name] = round(found.get(name, 0) + (int(fields[11]) + int(fields[12])) / tick, 1)
+        return dict(sorted(found.items(), key=lambda item: -item[1])[:5])
+
+    def end_in_flight(self, address: str) -> bool:
+        """Whether requests that are in flight when the process is told to end are answered."""
+        body = json.dumps({"user_ids": [f"A{user:05d}" for user in range(1000)], "top_k": 100}).encode()
+        asked = ["curl", "--silent", "--fail", "--output", os.devnull, "--header", "Content-Type: application/json"]
+        asked += ["--data-binary", "@-", f"{address}/batch"]
+        curl = subprocess.Popen(asked, stdin=subprocess.PIPE)
+        assert curl.stdin is not None
+        curl.stdin.write(body)
+        curl.stdin.close()
+        time.sleep(0.1)
+        self._process.send_signal(signal.SIGTERM)
+        return curl.wait(30) == 0
+
+
+def load(address: str, seconds: int, script: Path | None = None) -> dict[str, float]:
+    """What wrk measured: one thread, CONNECTIONS connections that are kept."""
+    command = ["wrk", "--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{seconds}s", "--latency"]
+    command += ["--timeout", "10s"] + (["--script", str(script)] if script else []) + [address]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    units = {"us": 0.001, "ms": 1.0, "s": 1000.0}
+
+    def percentile(which: int) -> float:
+        found = re.search(rf"{which}%\s+([\d.]+)(us|ms|s)", said)
+        assert found is not None, said
+        return round(float(found[1]) * units[found[2]], 3)
+
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
+    broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", said)
+    assert rate is not None, said
+    errors = (int(refused[1]) if refused else 0) + (sum(map(int, broken.groups())) if broken else 0)
+    return {
+        "requests_a_second": float(rate[1]),
+        "p50_ms": percentile(50),
+        "p99_ms": percentile(99),
+        "errors": errors,
+    }
+
+
+def _processor() -> str:
+    if (file := Path("/proc/cpuinfo")).is_file() and (found := re.search(r"model name\s*: (.*)", file.read_text())):
+        return found[1]
+    return platform.processor()
+
+
+if __name__ == "__main__":
+    main()
