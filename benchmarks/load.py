@@ -28,7 +28,7 @@ import yaml
 
 from hybridvae.checkpoint import Origin, write_checkpoint
 from hybridvae.errors import HybridVAEError
-from hybridvae.files import write_frame, write_json, write_text
+from hybridvae.files import read_yaml, write_frame, write_json, write_text
 from hybridvae.interactions import read_interactions, write_vectors
 from hybridvae.models import Context, create
 
@@ -83,7 +83,7 @@ def main() -> None:
 
 def build(root: Path) -> None:
     """A repository with HybridVAE as params.yaml has it, of Beauty's size, fitted for one epoch on drawn ratings."""
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params = read_yaml(ROOT / "params.yaml")
     params |= {"dataset": "drawn", "models": ["hybridvae"], "sources": {"drawn": {}}}
     write_text(root / "params.yaml", yaml.safe_dump(params))
     random = np.random.default_rng(0)

@@ -11,16 +11,15 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Self, TypeVar
 
-import platformdirs
 import yaml
 from tqdm import tqdm
 
 from hybridvae.errors import HybridVAEError
-from hybridvae.files import read_yaml, write_text
+from hybridvae.files import cache_folder, read_yaml, write_text
 from hybridvae.progress import progress
 
 ROOT = Path(__file__).resolve().parent.parent
-CACHE = Path(os.environ.get("HYBRIDVAE_CACHE") or platformdirs.user_cache_path("hybridvae"))
+CACHE = cache_folder()
 COMMITTED = ("src", "stages", "params.yaml", "dvc.yaml")  # what decides the outcome of a run
 Block = dict[str, Any]
 T = TypeVar("T")

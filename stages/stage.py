@@ -12,10 +12,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # The library beside this script comes first: a queued experiment runs its own checkout's code.
 sys.path.insert(0, str(ROOT / "src"))
 
-import platformdirs  # noqa: E402
-
 from hybridvae.config import parse_config  # noqa: E402
 from hybridvae.errors import HybridVAEError  # noqa: E402
+from hybridvae.files import cache_folder as cache  # noqa: E402
 from hybridvae.files import read_yaml  # noqa: E402
 from hybridvae.progress import name_stage  # noqa: E402
 
@@ -47,11 +46,6 @@ def metrics(*parts: str) -> Path:
 def block(name: str, config: type[Any]) -> Any:
     """A block of params.yaml as its dataclass."""
     return parse_config(config, PARAMS.get(name), where=name)
-
-
-def cache() -> Path:
-    """The folder for what must survive between runs: downloads, encoded texts, interrupted fits."""
-    return Path(os.environ.get("HYBRIDVAE_CACHE") or platformdirs.user_cache_path("hybridvae"))
 
 
 def interactions_for(model: "Recommender | None", *, upto: Literal["train", "validation"]) -> "Interactions":

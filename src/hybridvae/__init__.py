@@ -1,6 +1,6 @@
 """HybridVAE: collaborative filtering joined with the meaning of item text.
 
-But for `experiments/`, the package knows nothing of DVC or of params.yaml: the scripts in
+But for `experiments/` and `service/`, the package knows nothing of DVC or of params.yaml: the scripts in
 `stages/` bring those together.
 """
 

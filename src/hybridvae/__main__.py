@@ -1,14 +1,11 @@
 """The command line: `python -m hybridvae --help`."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-import platformdirs
-
 from hybridvae.errors import HybridVAEError
-from hybridvae.files import sha256_of, write_text
+from hybridvae.files import cache_folder, sha256_of, write_text
 from hybridvae.sources import obtain_url
 
 
@@ -84,7 +81,7 @@ def _source(arguments: argparse.Namespace) -> None:
         if location is None:
             continue
         if remote:
-            path = obtain_url(location, _cache() / "downloads" / arguments.name)
+            path = obtain_url(location, cache_folder() / "downloads" / arguments.name)
         else:
             path = Path(location).expanduser().resolve()
             location = str(path)
@@ -142,7 +139,7 @@ def _docs(arguments: argparse.Namespace) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     from hybridvae.experiments.report import write_report
 
-    write_report(Path(), arguments.path, cache=_cache())
+    write_report(Path(), arguments.path, cache=cache_folder())
     print(f"wrote {arguments.path}")
 
 
@@ -160,11 +157,6 @@ def _serve(arguments: argparse.Namespace) -> None:
 
     print(f"serving {arguments.model}: http://{arguments.host}:{arguments.port}/docs shows what it takes", flush=True)
     serve(Path(), model=arguments.model, host=arguments.host, port=arguments.port)
-
-
-def _cache() -> Path:
-    """The folder for what must survive between runs, as the stages have it."""
-    return Path(os.environ.get("HYBRIDVAE_CACHE") or platformdirs.user_cache_path("hybridvae"))
 
 
 def _above_zero(text: str) -> int:

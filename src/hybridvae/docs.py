@@ -10,7 +10,7 @@ import pandas as pd
 from hybridvae.comparison import markdown_table
 from hybridvae.errors import HybridVAEError
 from hybridvae.files import read_json
-from hybridvae.illustrations import ablation_figures, benchmark_figures
+from hybridvae.illustrations import ablation_figures, benchmark_figures, threads_of
 from hybridvae.names import TITLES, title_of
 
 Report = dict[str, Any]
@@ -148,7 +148,7 @@ def benchmark_page(report: Report, drawn: list[str]) -> str:
                 "## Seeds and configurations",
                 "",
                 "NDCG@10, mean and standard deviation over seeds. Seconds are those of the final fit, on "
-                f"{report['threads']} thread{'s' if report['threads'] > 1 else ''}{_elsewhere(models)}.",
+                f"{threads_of(report)}{_elsewhere(models)}.",
                 "",
                 _configurations(models),
                 *(shown[kind] for kind in ("cost", "tuning") if kind in shown),

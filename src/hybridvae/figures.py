@@ -108,7 +108,7 @@ def comparison(values: pd.DataFrame, *, title: str) -> Figure:
 
 
 def slices(values: pd.DataFrame, *, title: str) -> Figure:
-    """NDCG@10 by history length and by popularity of the target, a line a model, with 95 % intervals.
+    """NDCG@10 by history length and by popularity of the target, a marker a model, with 95 % intervals.
 
     Args:
         values: rows of model, slicing ("history" or "popularity"), slice, size, mean, low, high.

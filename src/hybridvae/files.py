@@ -32,6 +32,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def cache_folder() -> Path:
+    """Where what must survive between runs lies: downloads, encoded texts, interrupted fits, notes of cost."""
+    import platformdirs
+
+    return Path(os.environ.get("HYBRIDVAE_CACHE") or platformdirs.user_cache_path("hybridvae"))
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with Unix line ends, atomically."""
     with atomic_path(path) as partial:

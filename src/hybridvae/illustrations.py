@@ -27,14 +27,20 @@ def benchmark_figures(name: str, report: Report, tried: Report | None) -> dict[s
     }
     cost = cost_frame(models, on_cpu)
     if len(cost) > 2:
-        threads = f"{report['threads']} thread{'s' if report['threads'] > 1 else ''}"
         missing = len(models) - len(cost)
-        said = f"the final fit, on {threads} of a CPU" + (f"; {missing} models were not timed there" if missing else "")
+        said = f"the final fit, on {threads_of(report)} of a CPU" + (
+            f"; {missing} models were not timed there" if missing else ""
+        )
         drawn["cost"] = figures.cost(cost, title=f"What quality costs on {name}", subtitle=said)
     if tried is not None and len(tried["models"].get("hybridvae", [])) > 1:
         title = f"Hyperparameters of HybridVAE on {name}, validation part"
         drawn["tuning"] = figures.tuning(tuning_frame(tried["models"]["hybridvae"]), title=title)
     return {f"{name}-{kind}.svg": figures.svg(figure) for kind, figure in drawn.items()}
+
+
+def threads_of(report: Report) -> str:
+    """On how many threads the models of a benchmark were fitted, in words."""
+    return f"{report['threads']} thread{'s' if report['threads'] > 1 else ''}"
 
 
 def ablation_figures(report: Report) -> dict[str, str]:

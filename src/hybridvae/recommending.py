@@ -3,9 +3,10 @@
 A checkpoint, as `hybridvae.checkpoint` writes it, is enough for histories; for users the ratings must be at hand.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self, cast
 
@@ -64,10 +65,10 @@ class Recommendations:
     name: str
     model: Recommender
     known: Interactions
-    _index: Mapping[str, int] = field(default_factory=dict, repr=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_index", {item: index for index, item in enumerate(self.known.items)})
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {item: index for index, item in enumerate(self.known.items)}
 
     @classmethod
     def load(cls, folder: Path | str, known: Interactions | None = None, *, device: str = "auto") -> Self:
@@ -135,19 +136,24 @@ class Recommendations:
             }
         )
 
+    def find(self, item_ids: Sequence[str]) -> tuple[list[int], list[str]]:
+        """The indices of the items that are in the catalogue, and the ids of the others, both in the order given."""
+        found = [(item, self._index.get(item)) for item in item_ids]
+        return [index for _, index in found if index is not None], [item for item, index in found if index is None]
+
     def indices(self, item_ids: Sequence[str]) -> IntArray:
         """Item ids as indices.
 
         Raises:
             HybridVAEError: an item is not in the catalogue.
         """
-        unknown = [item for item in item_ids if item not in self._index]
+        found, unknown = self.find(item_ids)
         if unknown:
             names = ", ".join(map(ascii, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
             raise HybridVAEError(
                 f"{names}: not in the catalogue of {self.known.n_items:,} items; leave out what the model cannot know."
             )
-        return np.array([self._index[item] for item in item_ids], dtype=np.int64)
+        return np.array(found, dtype=np.int64)
 
     def history(self, item_ids: Sequence[str]) -> sparse.csr_matrix:
         """Item ids, the latest last, as (1, I) CSR of ages; of an item named twice the later place counts.
@@ -155,11 +161,8 @@ class Recommendations:
         Raises:
             HybridVAEError: an item is not in the catalogue.
         """
-        indices = np.array(list(dict.fromkeys(self.indices(item_ids)[::-1].tolist())), dtype=np.int64)
-        ages = np.arange(1, len(indices) + 1, dtype=np.float32)
-        built = sparse.csr_matrix((ages, indices, [0, len(indices)]), shape=(1, self.known.n_items))
-        built.sort_indices()
-        return built
+        items, ages = aged(self.indices(item_ids).tolist())
+        return sparse.csr_matrix((ages, items, [0, len(items)]), shape=(1, self.known.n_items))
 
     def for_users(
         self, users: IntArray, k: int, *, exclude_seen: bool = True, exclude: IntArray | None = None
@@ -251,6 +254,13 @@ class Recommendations:
                     "title": self.known.titles[items],
                 }
             )
+
+
+def aged(items: Sequence[int]) -> tuple[IntArray, FloatArray]:
+    """Item indices, the latest last, as sorted indices and ages (H,); of a repeated item the later place counts."""
+    latest_first = np.array(list(dict.fromkeys(reversed(items))), dtype=np.int64)
+    order = np.argsort(latest_first)
+    return latest_first[order], (order + 1).astype(np.float32)
 
 
 def best(

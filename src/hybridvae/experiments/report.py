@@ -59,7 +59,7 @@ def write_report(root: Path, path: Path, *, cache: Path) -> None:
     repository = Repository(root)
     params = repository.params
     test, tests = compared(root / "metrics")
-    dataset = read_json(root / "metrics" / "comparison.json")["dataset"]
+    dataset = next(iter(test.values()))["dataset"]
     if dataset != params["dataset"]:
         raise HybridVAEError(
             f"metrics/ holds the results of {dataset} and params.yaml names {params['dataset']}: run `dvc repro` first."

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hybridvae.errors import HybridVAEError
-from hybridvae.files import read_yaml
+from hybridvae.experiments.repository import Repository
 
 if TYPE_CHECKING:
     from hybridvae.service.engine import Engine
@@ -24,9 +24,7 @@ def read_engine(root: Path, *, model: str) -> "Engine":
     from hybridvae.interactions import read_interactions
     from hybridvae.service.engine import Engine
 
-    if not (root / "params.yaml").is_file():
-        raise HybridVAEError(f"{root.resolve()} has no params.yaml: run this in the folder of the repository.")
-    params = read_yaml(root / "params.yaml")
+    params = Repository(root).params
     dataset = params["dataset"]
     folders = {name: root / "data" / "train" / dataset / name for name in params["models"]}
     checkpoints = {name: folder for name, folder in folders.items() if (folder / "checkpoint.json").is_file()}

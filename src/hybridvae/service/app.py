@@ -11,8 +11,7 @@ from hybridvae import __version__
 from hybridvae.names import title_of
 from hybridvae.service import schemas
 from hybridvae.service.engine import Answer, Ask, Engine, Refused, Served
-from hybridvae.service.errors import Limit, answer_errors
-from hybridvae.service.errors import json_response as _json
+from hybridvae.service.errors import Limit, answer_errors, json_response
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"model": schemas.Error, "description": "The request cannot be read"},
@@ -53,7 +52,7 @@ def create_app(engine: Engine) -> FastAPI:
 async def recommend(engine: TheEngine, request: Annotated[schemas.Wanted, Body()]) -> Response:
     """The best items for a user, or for a history of item ids."""
     served = await engine.served(request.model)
-    exclude, unknown = engine.split(request.exclude_items)
+    exclude, unknown = served.recommendations.find(request.exclude_items)
     if isinstance(request, schemas.ForUser):
         if request.because:
             _must_fold_in(served)
@@ -63,11 +62,11 @@ async def recommend(engine: TheEngine, request: Annotated[schemas.Wanted, Body()
         )
     else:
         _must_fold_in(served)
-        ask, missing = _ask_of_history(engine, request, exclude)
+        ask, missing = _ask_of_history(engine, served, request, exclude)
         unknown = missing + unknown
     answer = await served.answer(ask)
     user_id = request.user_id if isinstance(request, schemas.ForUser) else None
-    return _json(
+    return json_response(
         {
             "user_id": user_id,
             "model": served.recommendations.name,
@@ -94,7 +93,7 @@ async def recommend_batch(engine: TheEngine, request: schemas.Batch) -> Response
         {"user_id": user, "recommendations": _listed(engine, answer)}
         for user, answer in zip(wanted, answers, strict=True)
     ]
-    return _json(
+    return json_response(
         {
             "model": served.recommendations.name,
             "results": results,
@@ -113,7 +112,7 @@ async def similar(engine: TheEngine, request: Annotated[schemas.SimilarTo, Body(
     else:
         vector = await asyncio.to_thread(engine.encode, request.text)
         items, scores = engine.similar(vector, request.top_k)
-    return _json(
+    return json_response(
         {"items": [_named(engine, item) | {"score": score} for item, score in zip(items, scores, strict=True)]}
     )
 
@@ -128,7 +127,7 @@ def users(
     found = engine.find_users(query)
     counts = engine.ratings_of_users
     listed = [{"user_id": str(engine.known.users[user]), "interaction_count": int(counts[user])} for user in found[:n]]
-    return _json({"users": listed, "total": len(found), "returned": len(listed)})
+    return json_response({"users": listed, "total": len(found), "returned": len(listed)})
 
 
 @router.get("/users/{user_id:path}/profile", response_model=schemas.Profile, responses=_MISSING, tags=["users"])
@@ -140,7 +139,7 @@ def profile(engine: TheEngine, user_id: str) -> Response:
     rated = dict(zip(ratings.indices.tolist(), ratings.data.tolist(), strict=True))
     chosen = [_named(engine, item) | {"rating": rated[item]} for item in latest_first.tolist()]
     counts = {"interaction_count": ratings.nnz, "positives": history.nnz}
-    return _json({"user_id": user_id, **counts, "history": chosen})
+    return json_response({"user_id": user_id, **counts, "history": chosen})
 
 
 @router.get("/items", response_model=schemas.Items, tags=["items"])
@@ -152,13 +151,13 @@ def items(
     """Items by the words of their titles, the best liked first."""
     found = engine.find_items(query)
     listed = [_info(engine, item) for item in found[:n]]
-    return _json({"items": listed, "total": len(found), "returned": len(listed)})
+    return json_response({"items": listed, "total": len(found), "returned": len(listed)})
 
 
 @router.get("/items/{item_id:path}/info", response_model=schemas.ItemInfo, responses=_MISSING, tags=["items"])
 def item_info(engine: TheEngine, item_id: str) -> Response:
     """What is known of an item."""
-    return _json(_info(engine, engine.item(item_id)))
+    return json_response(_info(engine, engine.item(item_id)))
 
 
 @router.get("/models", response_model=schemas.Models, tags=["service"])
@@ -170,7 +169,7 @@ async def models(engine: TheEngine) -> Response:
         folds_in = served.recommendations.folds_in if served else None
         listed.append({"name": name, "title": title_of(name), "folds_in": folds_in, "loaded": served is not None})
         listed[-1]["default"] = name == engine.default
-    return _json({"models": listed})
+    return json_response({"models": listed})
 
 
 @router.get("/stats", response_model=schemas.Stats, tags=["service"])
@@ -179,22 +178,26 @@ async def stats(engine: TheEngine) -> Response:
     sizes = {"users": engine.known.n_users, "items": engine.known.n_items}
     sizes |= {"interactions": engine.known.ratings.nnz, "positives": engine.known.positives.nnz}
     density = engine.known.positives.nnz / max(1, engine.known.n_users * engine.known.n_items)
-    return _json({"dataset": engine.dataset, **sizes, "density": density, "default_model": engine.default})
+    return json_response({"dataset": engine.dataset, **sizes, "density": density, "default_model": engine.default})
 
 
 @router.get("/health", response_model=schemas.Health, tags=["service"])
 async def health(engine: TheEngine) -> Response:
     """Whether the service can answer."""
-    return _json({"status": "ok", "model": engine.default, "version": __version__})
+    return json_response({"status": "ok", "model": engine.default, "version": __version__})
 
 
-def _ask_of_history(engine: Engine, request: schemas.ForHistory, exclude: Sequence[int]) -> tuple[Ask, list[str]]:
+def _ask_of_history(
+    engine: Engine, served: Served, request: schemas.ForHistory, exclude: Sequence[int]
+) -> tuple[Ask, list[str]]:
     """What a raw history asks for, and the ids that the catalogue lacks."""
-    rated = [
-        item if isinstance(item, schemas.Rated) else schemas.Rated(item_id=item, rating=5) for item in request.history
+    find = served.recommendations.find
+    rated = [  # what comes without a rating was liked
+        (item.item_id, item.rating >= engine.positive_rating) if isinstance(item, schemas.Rated) else (item, True)
+        for item in request.history
     ]
-    seen, unknown = engine.split([item.item_id for item in rated])
-    liked, _ = engine.split([item.item_id for item in rated if item.rating >= engine.positive_rating])
+    seen, unknown = find([item for item, _ in rated])
+    liked, _ = find([item for item, is_liked in rated if is_liked])
     if rated and not seen:
         said = f"the catalogue has none of the history's items, such as {unknown[0]!a}: GET /items?query= searches it."
         raise Refused(404, "unknown_items", said)

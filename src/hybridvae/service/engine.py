@@ -7,7 +7,7 @@ list the cheaper each request.
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +19,7 @@ from scipy import sparse
 
 from hybridvae.errors import HybridVAEError
 from hybridvae.interactions import FloatArray, IntArray, Interactions
-from hybridvae.recommending import Lists, Recommendations, best
+from hybridvae.recommending import Lists, Recommendations, aged, best
 
 _BATCH = 128  # requests computed together, at most
 _REASONS = 3  # of each recommendation
@@ -53,7 +53,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Answer:
-    """A list, the best first, and the (place in the list, item, contribution) of its reasons.
+    """A list, the best first, with its reasons.
 
     Attributes:
         items: (K,) item indices. scores: (K,).
@@ -193,11 +193,8 @@ class Engine:
         Raises:
             Refused: nobody is called so.
         """
-        index = self._user_index.get(user_id)
-        if index is None:
-            said = f"there is no user {user_id!a}: GET /users lists users, and a `history` of item ids needs none."
-            raise Refused(404, "unknown_user", said)
-        return index
+        hint = "GET /users lists users, and a `history` of item ids needs none."
+        return _look_up(self._user_index, user_id, "user", hint)
 
     def item(self, item_id: str) -> int:
         """The index of an item.
@@ -205,16 +202,7 @@ class Engine:
         Raises:
             Refused: the catalogue lacks it.
         """
-        index = self._item_index.get(item_id)
-        if index is None:
-            said = f"there is no item {item_id!a}: GET /items?query= searches the titles."
-            raise Refused(404, "unknown_item", said)
-        return index
-
-    def split(self, item_ids: Sequence[str]) -> tuple[list[int], list[str]]:
-        """Indices of the known ones, and the ids of the others."""
-        found = [(item, self._item_index.get(item)) for item in item_ids]
-        return [index for _, index in found if index is not None], [item for item, index in found if index is None]
+        return _look_up(self._item_index, item_id, "item", "GET /items?query= searches the titles.")
 
     def has_user(self, user_id: str) -> bool:
         """Whether somebody is called so."""
@@ -256,8 +244,9 @@ class Engine:
         """What a known user asks for."""
         histories, ratings = self.known.histories, self.known.ratings
         own = slice(histories.indptr[user], histories.indptr[user + 1])
-        seen = ratings.indices[ratings.indptr[user] : ratings.indptr[user + 1]] if exclude_seen else ()
-        left_out = _once([*seen, *exclude])
+        left_out = np.array(exclude, dtype=np.int64)
+        if exclude_seen:
+            left_out = np.union1d(left_out, ratings.indices[ratings.indptr[user] : ratings.indptr[user + 1]])
         return Ask(user, histories.indices[own], histories.data[own], left_out, k, because)
 
     def ask_of_history(self, liked: Sequence[int], k: int, *, exclude: Sequence[int], because: bool) -> Ask:
@@ -267,10 +256,7 @@ class Engine:
             liked: item indices, the latest last.
             exclude: item indices that must not come back, those of the history among them where it counts as seen.
         """
-        latest_first = np.array(list(dict.fromkeys(reversed(liked))), dtype=np.int64)
-        ages = np.arange(1, len(latest_first) + 1, dtype=np.float32)
-        order = np.argsort(latest_first)
-        return Ask(-1, latest_first[order], ages[order], _once([*exclude]), k, because)
+        return Ask(-1, *aged(liked), np.array(exclude, dtype=np.int64), k, because)
 
     # --- texts ---
 
@@ -353,5 +339,7 @@ class Engine:
             return counts, (sums / counts).astype(np.float32)
 
 
-def _once(items: list[int]) -> IntArray:
-    return np.unique(np.array(items, dtype=np.int64))
+def _look_up(index: Mapping[str, int], name: str, kind: str, hint: str) -> int:
+    if name not in index:
+        raise Refused(404, f"unknown_{kind}", f"there is no {kind} {name!a}: {hint}")
+    return index[name]
