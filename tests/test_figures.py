@@ -84,7 +84,12 @@ def drawn():
     yield "slices", figures.slices(slices_frame(models), title="Who and what is served well on amazon2023-Beauty")
     seconds = dict(zip(names, 10.0 ** random.uniform(-2, 3.5, len(names)), strict=True))
     frame = cost_frame(models, seconds)
-    yield "cost", figures.cost(frame, title="What quality costs on amazon2023-Beauty", subtitle="on 1 thread of a CPU")
+    yield (
+        "cost",
+        figures.cost(
+            frame, title="What quality costs on musical_instruments-global_temporal", subtitle="on 1 thread of a CPU"
+        ),
+    )
     changes = pd.DataFrame(
         [
             {"variant": f"without part number {part}, or a longer one", "protocol": protocol, "seed": seed}
@@ -99,8 +104,10 @@ def drawn():
     epochs = epochs.assign(kl=np.linspace(0, 9, 60), beta=np.linspace(0, 0.1, 60))
     epochs["ndcg@10"] = np.where(np.arange(60) % 2, np.linspace(0.01, 0.06, 60), np.nan)
     yield "training_curves", figures.training_curves(epochs, chosen=52, title="HybridVAE on musical_instruments")
-    points = list(itertools.product([64, 128], [[256], [512]], [0.3, 0.5], [0.1, 0.2]))
-    grid = pd.DataFrame(points, columns=["latent_dim", "hidden_dims", "dropout", "beta"])
+    values = ([0.25], [[256], [512]], [0.3, 0.5], [0.5, 1.0], [0.1])
+    points = [*itertools.product(*values), (0.5, [256], 0.3, 0.5, 0.2)]
+    names = ["whitening", "hidden_dims", "input_dropout", "recency", "target_recency"]
+    grid = pd.DataFrame(points, columns=names)
     grid.insert(0, "experiment", "x")
     grid["ndcg@10"] = np.sort(random.uniform(0.04, 0.05, len(grid)))[::-1]
     yield "tuning", figures.tuning(grid, title="Hyperparameters of HybridVAE on musical_instruments")

@@ -2,6 +2,7 @@
 
 from io import StringIO
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -149,7 +150,7 @@ def slices(values: pd.DataFrame, *, title: str) -> Figure:
             panel.set_xlim(-0.5, len(names) - 0.5)
             panel.grid(visible=False, axis="x")
         panels[0].set_ylabel("NDCG@10, full ranking, with 95 % interval")
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
         figure.suptitle(title)
     return figure
 
@@ -182,7 +183,7 @@ def cost(values: pd.DataFrame, *, title: str, subtitle: str) -> Figure:
         panel.set(xlabel="seconds to fit (logarithmic)", ylabel="NDCG@10, full ranking, with 95 % interval")
         panel.set_ylim(0, None)
         panel.set_title(subtitle, fontsize=11)
-        figure.legend(*panel.get_legend_handles_labels(), loc="outside right upper")
+        figure.legend(*panel.get_legend_handles_labels(), loc="outside right center")
         figure.suptitle(title)
     return figure
 
@@ -285,14 +286,14 @@ def tuning(table: pd.DataFrame, *, title: str) -> Figure:
                     panel.text(column, row, f"{value:.4f}", ha="center", va="center", color=colour, fontsize=9)
         complete = not grid.isna().any(axis=None)
         panel.set(title="All configurations" if complete else "All configurations (white: not tried)")
-        panel.set(xlabel=", ".join(across), ylabel=", ".join(down))
+        panel.set(xlabel=", ".join(across), ylabel=fill(", ".join(down), 34))
         panel.set_xticks(range(len(grid.columns)), grid.columns)
         panel.set_yticks(range(len(grid)), grid.index)
         panel.grid(visible=False)
         labels = best[varied].map(_short).agg(", ".join, axis=1)
         bars.barh(range(len(best)), best["ndcg@10"], color=[GREY] * (len(best) - 1) + [BLUE], height=0.65)
         bars.set_yticks(range(len(best)), labels)
-        bars.set_ylabel(", ".join(varied))
+        bars.set_ylabel(fill(", ".join(varied), 34))  # as long as the axis, which may be short
         for place, value in enumerate(best["ndcg@10"]):
             bars.annotate(f"{value:.4f}", (value, place), (4, 0), textcoords="offset points", va="center")
         bars.set(

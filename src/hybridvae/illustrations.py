@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hybridvae.frames import ablation_frame, comparison_frame, cost_frame, slices_frame, tuning_frame
+from hybridvae.names import title_of
 
 Report = Mapping[str, Any]
 
@@ -27,10 +28,8 @@ def benchmark_figures(name: str, report: Report, tried: Report | None) -> dict[s
     }
     cost = cost_frame(models, on_cpu)
     if len(cost) > 2:
-        missing = len(models) - len(cost)
-        said = f"the final fit, on {threads_of(report)} of a CPU" + (
-            f"; {missing} models were not timed there" if missing else ""
-        )
+        untimed = ", ".join(title_of(model) for model in models if on_cpu.get(model) is None)
+        said = f"the final fit, on {threads_of(report)} of a CPU" + (f"; not timed there: {untimed}" if untimed else "")
         drawn["cost"] = figures.cost(cost, title=f"What quality costs on {name}", subtitle=said)
     if tried is not None and len(tried["models"].get("hybridvae", [])) > 1:
         title = f"Hyperparameters of HybridVAE on {name}, validation part"
