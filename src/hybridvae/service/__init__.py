@@ -53,13 +53,19 @@ def serve(root: Path, *, model: str, host: str, port: int) -> None:
     Raises:
         HybridVAEError: as `read_engine`.
     """
+    import gc
+
     import torch
     import uvicorn
 
     from hybridvae.service.app import create_app
 
     torch.set_num_threads(1)  # the other cores are for answering: threads that wait for each other wait for those too
+    # Lets oneDNN multiply, which may round what goes in to half precision where that is quicker; sums stay float32.
+    torch.set_float32_matmul_precision("medium")
     app = create_app(read_engine(root, model=model))
+    gc.collect()
+    gc.freeze()  # what is loaded stays: looking through it for garbage would hold up all requests for a while
     uvicorn.run(
         app, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=_SECONDS_TO_FINISH
     )

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, FastAPI, Query, Request
+from fastapi import APIRouter, Body, FastAPI, Query, Request
 from fastapi.responses import Response
 
 from hybridvae import __version__
@@ -28,13 +28,6 @@ Every error has one form, `{"error": {"code": ..., "message": ...}}`, whose mess
 """
 
 
-def the_engine(request: Request) -> Engine:
-    """What the application was made around."""
-    engine: Engine = request.app.state.engine
-    return engine
-
-
-TheEngine = Annotated[Engine, Depends(the_engine)]
 router = APIRouter()
 
 
@@ -49,8 +42,9 @@ def create_app(engine: Engine) -> FastAPI:
 
 
 @router.post("/recommend", response_model=schemas.Recommended, responses=_MISSING | _CANNOT, tags=["recommend"])
-async def recommend(engine: TheEngine, request: Annotated[schemas.Wanted, Body()]) -> Response:
+async def recommend(http: Request, request: Annotated[schemas.Wanted, Body()]) -> Response:
     """The best items for a user, or for a history of item ids."""
+    engine = _engine(http)
     served = await engine.served(request.model)
     exclude, unknown = served.recommendations.find(request.exclude_items)
     if isinstance(request, schemas.ForUser):
@@ -78,8 +72,9 @@ async def recommend(engine: TheEngine, request: Annotated[schemas.Wanted, Body()
 
 
 @router.post("/recommend/batch", response_model=schemas.RecommendedBatch, responses=_MISSING, tags=["recommend"])
-async def recommend_batch(engine: TheEngine, request: schemas.Batch) -> Response:
+async def recommend_batch(http: Request, request: schemas.Batch) -> Response:
     """The best items for many users, computed together."""
+    engine = _engine(http)
     served = await engine.served(request.model)
     wanted = [user for user in request.user_ids if engine.has_user(user)]
     asks = [
@@ -104,8 +99,9 @@ async def recommend_batch(engine: TheEngine, request: schemas.Batch) -> Response
 
 
 @router.post("/items/similar", response_model=schemas.Similar, responses=_MISSING | _CANNOT, tags=["items"])
-async def similar(engine: TheEngine, request: Annotated[schemas.SimilarTo, Body()]) -> Response:
+async def similar(http: Request, request: Annotated[schemas.SimilarTo, Body()]) -> Response:
     """The items whose text is nearest to that of an item, or to a text."""
+    engine = _engine(http)
     if isinstance(request, schemas.SimilarToItem):
         index = engine.item(request.item_id)
         items, scores = engine.similar(engine.vectors[index], request.top_k, without=index)
@@ -119,11 +115,12 @@ async def similar(engine: TheEngine, request: Annotated[schemas.SimilarTo, Body(
 
 @router.get("/users", response_model=schemas.Users, tags=["users"])
 def users(
-    engine: TheEngine,
+    http: Request,
     n: Annotated[int, Query(ge=1, le=1000)] = 5,
     query: Annotated[str, Query(max_length=200, description="a part of the id")] = "",
 ) -> Response:
     """Users, the most active first."""
+    engine = _engine(http)
     found = engine.find_users(query)
     counts = engine.ratings_of_users
     listed = [{"user_id": str(engine.known.users[user]), "interaction_count": int(counts[user])} for user in found[:n]]
@@ -131,8 +128,9 @@ def users(
 
 
 @router.get("/users/{user_id:path}/profile", response_model=schemas.Profile, responses=_MISSING, tags=["users"])
-def profile(engine: TheEngine, user_id: str) -> Response:
+def profile(http: Request, user_id: str) -> Response:
     """What a user liked, the latest first."""
+    engine = _engine(http)
     user = engine.user(user_id)
     history, ratings = engine.known.histories[user], engine.known.ratings[user]
     latest_first = history.indices[history.data.argsort(kind="stable")]
@@ -144,25 +142,28 @@ def profile(engine: TheEngine, user_id: str) -> Response:
 
 @router.get("/items", response_model=schemas.Items, tags=["items"])
 def items(
-    engine: TheEngine,
+    http: Request,
     query: Annotated[str, Query(max_length=200, description="words of the title, or the id")] = "",
     n: Annotated[int, Query(ge=1, le=100)] = 10,
 ) -> Response:
     """Items by the words of their titles, the best liked first."""
+    engine = _engine(http)
     found = engine.find_items(query)
     listed = [_info(engine, item) for item in found[:n]]
     return json_response({"items": listed, "total": len(found), "returned": len(listed)})
 
 
 @router.get("/items/{item_id:path}/info", response_model=schemas.ItemInfo, responses=_MISSING, tags=["items"])
-def item_info(engine: TheEngine, item_id: str) -> Response:
+def item_info(http: Request, item_id: str) -> Response:
     """What is known of an item."""
+    engine = _engine(http)
     return json_response(_info(engine, engine.item(item_id)))
 
 
 @router.get("/models", response_model=schemas.Models, tags=["service"])
-async def models(engine: TheEngine) -> Response:
+async def models(http: Request) -> Response:
     """The models that can be asked."""
+    engine = _engine(http)
     listed = []
     for name in engine.model_names:
         served = engine.loaded(name)
@@ -173,8 +174,9 @@ async def models(engine: TheEngine) -> Response:
 
 
 @router.get("/stats", response_model=schemas.Stats, tags=["service"])
-async def stats(engine: TheEngine) -> Response:
+async def stats(http: Request) -> Response:
     """Sizes of the data."""
+    engine = _engine(http)
     sizes = {"users": engine.known.n_users, "items": engine.known.n_items}
     sizes |= {"interactions": engine.known.ratings.nnz, "positives": engine.known.positives.nnz}
     density = engine.known.positives.nnz / max(1, engine.known.n_users * engine.known.n_items)
@@ -182,9 +184,15 @@ async def stats(engine: TheEngine) -> Response:
 
 
 @router.get("/health", response_model=schemas.Health, tags=["service"])
-async def health(engine: TheEngine) -> Response:
+async def health(http: Request) -> Response:
     """Whether the service can answer."""
+    engine = _engine(http)
     return json_response({"status": "ok", "model": engine.default, "version": __version__})
+
+
+def _engine(http: Request) -> Engine:
+    engine: Engine = http.app.state.engine
+    return engine
 
 
 def _ask_of_history(

@@ -1,8 +1,9 @@
 """Behind the service: models by name, users and items by id, and many requests answered at once.
 
 A request alone would multiply one query with all item vectors, and wait for memory rather than for arithmetic. So what
-comes in while a batch is computed waits in a list and is the next batch: nobody waits for a clock, and the longer the
-list the cheaper each request.
+comes in while a batch is computed is the next batch: nobody waits for a clock, and the more there are the cheaper each
+one is. A batch takes milliseconds and is computed by the thread that answers, which a second thread would only fight
+for the interpreter's lock; what may take longer has a thread of its own.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from hybridvae.errors import HybridVAEError
 from hybridvae.interactions import FloatArray, IntArray, Interactions
 from hybridvae.recommending import Lists, Recommendations, aged, best
 
-_BATCH = 128  # requests computed together, at most
+_BATCH = 64  # lists computed together, at most
 _REASONS = 3  # of each recommendation
 
 
@@ -72,37 +73,43 @@ class Served:
         self.recommendations = recommendations
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=recommendations.name)
         self._waiting: list[tuple[Ask, asyncio.Future[Answer]]] = []
-        self._task: asyncio.Task[None] | None = None
 
     async def answer(self, ask: Ask) -> Answer:
-        """The list that is asked for, computed together with whatever else waits."""
+        """The list that is asked for, computed together with whatever waits; reasons take a while, and a thread."""
+        if ask.because:
+            return (await self.answers([ask]))[0]
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._answer_waiting, 0)
         self._waiting.append((ask, future))
-        if self._task is None or self._task.done():
-            self._task = loop.create_task(self._work(loop))
         return await future
 
     async def answers(self, asks: Sequence[Ask]) -> list[Answer]:
-        """Many lists of one request, computed together; beside them others are answered in between."""
+        """Many lists of one request, computed beside the thread that answers."""
         loop, found = asyncio.get_running_loop(), list[Answer]()
         for begin in range(0, len(asks), _BATCH):
             found += await loop.run_in_executor(self._thread, self.compute, asks[begin : begin + _BATCH])
         return found
 
-    async def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
-            try:
-                answers = await loop.run_in_executor(self._thread, self.compute, [ask for ask, _ in batch])
-            except Exception as error:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            for (_, future), answer in zip(batch, answers, strict=True):
+    def _answer_waiting(self, before: int) -> None:
+        loop = asyncio.get_running_loop()
+        if before < len(self._waiting) < _BATCH:  # more have come: so they may at the next look
+            loop.call_soon(self._answer_waiting, len(self._waiting))
+            return
+        batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+        if self._waiting:
+            loop.call_soon(self._answer_waiting, 0)
+        try:
+            answers = self.compute([ask for ask, _ in batch])
+        except Exception as error:
+            for _, future in batch:
                 if not future.done():  # whoever asked may have gone
-                    future.set_result(answer)
+                    future.set_exception(error)
+            return
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)
 
     def compute(self, asks: Sequence[Ask]) -> list[Answer]:
         """One product for all of them."""
