@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +122,17 @@ def remote(request, tmp_path):
         return str(tmp_path / "remote"), {}
     address, endpoint, _ = request.getfixturevalue("s3")
     return address, {"endpointurl": endpoint, "region": "us-east-1"}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium, as the system has it."""
+    if not (chromium := shutil.which("chromium") or shutil.which("google-chrome")):
+        pytest.skip("there is no Chromium on this machine to open pages in")
+    from playwright.sync_api import sync_playwright
+
+    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=options)
+        yield browser
+        browser.close()

@@ -3,7 +3,6 @@
 import os
 import pty
 import re
-import shutil
 import subprocess
 import sys
 import termios
@@ -60,26 +59,18 @@ def test_results_of_another_data_set_are_not_shown(done, tmp_path):
 @pytest.mark.parametrize(
     ("width", "scheme", "background"), [(390, "dark", "16, 20, 24"), (1200, "light", "255, 255, 255")]
 )
-def test_the_report_opens_in_a_browser_without_a_network(page, width, scheme, background):
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if not chromium:
-        pytest.skip("there is no Chromium on this machine to open the report in")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=options)
-        view = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-        asked, complaints = [], []
-        view.on("request", lambda request: asked.append(request.url))
-        view.on("console", lambda message: complaints.append(message.text))
-        view.goto(page.as_uri())
-        assert not complaints and [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
-        assert view.evaluate("document.scrollingElement.scrollWidth") == width, "nothing sticks out sideways"
-        assert background in view.evaluate("getComputedStyle(document.body).backgroundColor")
-        widths = view.evaluate("Array.from(document.images, image => image.naturalWidth)")
-        assert len(widths) == 5 and min(widths) > 0
-        browser.close()
+def test_the_report_opens_in_a_browser_without_a_network(browser, page, width, scheme, background):
+    view = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    asked, complaints = [], []
+    view.on("request", lambda request: asked.append(request.url))
+    view.on("console", lambda message: complaints.append(message.text))
+    view.goto(page.as_uri())
+    assert not complaints and [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
+    assert view.evaluate("document.scrollingElement.scrollWidth") == width, "nothing sticks out sideways"
+    assert background in view.evaluate("getComputedStyle(document.body).backgroundColor")
+    widths = view.evaluate("Array.from(document.images, image => image.naturalWidth)")
+    assert len(widths) == 5 and min(widths) > 0
+    view.close()
 
 
 def test_a_model_card_says_what_the_checkpoint_is(done):

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from hybridvae import __version__
 from hybridvae.names import title_of
-from hybridvae.service import schemas
+from hybridvae.service import page, schemas
 from hybridvae.service.engine import Answer, Ask, Engine, Refused, Served
 from hybridvae.service.errors import Limit, answer_errors, json_response
 
@@ -38,6 +38,7 @@ def create_app(engine: Engine) -> FastAPI:
     app.add_middleware(Limit)
     answer_errors(app)
     app.include_router(router)
+    app.include_router(page.router)
     return app
 
 

@@ -1,0 +1,276 @@
+// Shows what the API of this service says: whatever the page can do, a program can do by the same addresses.
+
+const MOST_FOUND = 6; // entries of a search's list
+const PAUSE = 150; // milliseconds without a key before a search is sent
+
+const byId = (id) => document.getElementById(id);
+
+// What is shown: a known user's history, or one that was put together here (user is null); the latest first.
+let user = null;
+let history = [];
+let models = [];
+let shown = 0; // counts what was asked for, so that a late answer to an earlier question is dropped
+
+class Problem extends Error {
+  constructor(code, message) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** The answer of an address; every failure is a Problem with words that can be shown. */
+async function ask(address, body) {
+  const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  let answer;
+  try {
+    const response = await fetch(address, options);
+    answer = await response.json();
+  } catch {
+    throw new Problem("unreachable", "the service does not answer: is it still running?");
+  }
+  if (answer.error) throw new Problem(answer.error.code, answer.error.message);
+  return answer;
+}
+
+/** An element with properties and children; text is only ever set as text. */
+function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+function tell(problem) {
+  byId("alert").hidden = !problem;
+  byId("alert").textContent = problem ? sentence(problem.message) : "";
+  if (problem && !(problem instanceof Problem)) throw problem;
+}
+
+const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
+const number = (value) => value.toLocaleString("en");
+const score = (value) => value.toLocaleString("en", { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
+const titleOf = (item) => item.title || item.item_id;
+const plural = (count, one) => `${number(count)} ${one}${count === 1 ? "" : "s"}`;
+
+// --- search ---
+
+/** Connect a field with its list: `find` returns {entries: [{words, detail, choose}], total}. Enter takes the first. */
+function searching(field, list, find) {
+  let timer = 0;
+  let latest = 0;
+  const search = async () => {
+    const turn = ++latest;
+    try {
+      const { entries, total } = await find(field.value.trim());
+      if (turn !== latest) return;
+      list.replaceChildren(
+        ...entries.map(({ words, detail, choose }) => {
+          const button = make("button", { type: "button" }, make("span", {}, words), make("small", {}, detail));
+          button.addEventListener("click", () => choose().catch(tell));
+          return make("li", {}, button);
+        }),
+      );
+      const more = total - entries.length;
+      const note = !total ? "Nothing is called so." : more ? `${number(more)} more: type on to find them` : "";
+      if (note) list.append(make("li", { className: "note" }, note));
+    } catch (problem) {
+      tell(problem);
+    }
+  };
+  field.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(search, PAUSE);
+  });
+  field.addEventListener("keydown", async (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    clearTimeout(timer);
+    await search();
+    list.querySelector("button")?.click();
+  });
+  return search();
+}
+
+async function findUsers(query) {
+  const { users, total } = await ask(`/users?n=${MOST_FOUND}&query=${encodeURIComponent(query)}`);
+  const entries = users.map(({ user_id: id, interaction_count: count }) => ({
+    words: id,
+    detail: plural(count, "rating"),
+    choose: () => chooseUser(id),
+  }));
+  return { entries, total };
+}
+
+async function findItems(query) {
+  const { items, total } = await ask(`/items?n=${MOST_FOUND}&query=${encodeURIComponent(query)}`);
+  const entries = items.map((item) => ({
+    words: titleOf(item),
+    detail: `liked by ${number(item.positives)}`,
+    choose: () => change([item, ...history.filter((other) => other.item_id !== item.item_id)]),
+  }));
+  return { entries, total };
+}
+
+// --- history ---
+
+async function chooseUser(id) {
+  const profile = await ask(`/users/${encodeURIComponent(id)}/profile`);
+  user = id;
+  history = profile.history;
+  await show();
+}
+
+async function change(items) {
+  user = null;
+  history = items;
+  await show();
+}
+
+function showHistory() {
+  byId("clear").hidden = !history.length && user === null;
+  byId("whose").textContent =
+    user !== null ? `User ${user}: ${plural(history.length, "title")} liked, the latest first`
+    : history.length ? `${plural(history.length, "title")} that you chose, the latest first`
+    : "Nothing chosen yet: pick a user, or add titles that you like.";
+  byId("history").replaceChildren(
+    ...history.map((item, place) => {
+      const remove = make("button", { type: "button", className: "remove", title: "Leave it out" }, "\u00d7");
+      remove.setAttribute("aria-label", `Leave out ${titleOf(item)}`);
+      remove.addEventListener("click", async () => {
+        const done = change(history.filter((other) => other !== item));
+        // The button is gone: the keyboard goes on at the next one, or where titles are added.
+        const buttons = byId("history").querySelectorAll("button");
+        (buttons[Math.min(place, buttons.length - 1)] ?? byId("item-query")).focus();
+        await done.catch(tell);
+      });
+      const row = make("div", { className: "row" }, make("span", { className: "title" }, titleOf(item)), remove);
+      return make("li", {}, row);
+    }),
+  );
+}
+
+// --- recommendations ---
+
+/** What a model recommends; one that takes no history still knows its users, and only gives no reasons. */
+async function recommend(model) {
+  const wanted = { model: model.name, top_k: Number(byId("count").value) };
+  const whose = user === null ? { history: history.map((item) => item.item_id).reverse() } : { user_id: user };
+  try {
+    return await ask("/recommend", { ...wanted, ...whose, because: model.folds_in !== false });
+  } catch (problem) {
+    if (problem.code !== "cannot_fold_in") throw problem;
+    model.folds_in = false;
+    if (user !== null) return recommend(model);
+    throw new Problem(problem.code, `${model.title} takes no history of your own: pick a user, or take another model.`);
+  }
+}
+
+function fill(panel, heading, note, entries) {
+  panel.querySelector("h2").textContent = heading;
+  panel.querySelector(".note").textContent = note;
+  panel.querySelector("ol").replaceChildren(...entries);
+}
+
+function showList(panel, model, list, other) {
+  const ranks = new Map(other?.list?.map((item, place) => [item.item_id, place + 1]));
+  const shared = list.filter((item) => ranks.has(item.item_id)).length;
+  const notes = [];
+  if (!list.length) notes.push("Nothing is left to recommend.");
+  else if (!list[0].because) notes.push("This model cannot say why.");
+  if (other?.list) notes.push(`${shared} of ${list.length} are in both lists.`);
+  if (!notes.length) notes.push("The best first, without what is in the history.");
+  fill(
+    panel,
+    model.title,
+    notes.join(" "),
+    list.map((item, place) => {
+      const row = make(
+        "div",
+        { className: "row" },
+        make("span", { className: "rank" }, `${place + 1}.`),
+        make("span", { className: "title" }, titleOf(item)),
+        make("span", { className: "score", title: "Score" }, score(item.score)),
+      );
+      const entry = make("li", {}, row);
+      if (item.because?.length) {
+        const reasons = item.because.map((reason) => `${titleOf(reason)} (+${score(reason.contribution)})`);
+        entry.append(make("p", { className: "because" }, `because of ${reasons.join(", ")}`));
+      }
+      if (ranks.has(item.item_id)) {
+        entry.className = "both";
+        entry.append(make("p", { className: "because" }, `place ${ranks.get(item.item_id)} by ${other.model.title}`));
+      }
+      return entry;
+    }),
+  );
+}
+
+async function show() {
+  const turn = ++shown;
+  tell(null);
+  showHistory();
+  keepAddress();
+  const chosen = [byId("model").value, byId("other").value].map((name) => models.find((model) => model.name === name));
+  const panels = [byId("first"), byId("second")];
+  const nobody = !history.length && user === null;
+  panels[1].hidden = nobody || !chosen[1];
+  byId("status").textContent = "";
+  if (nobody) {
+    fill(panels[0], "Recommendations", "They appear here.", []);
+    return;
+  }
+  for (const panel of panels) panel.setAttribute("aria-busy", "true");
+  const answers = await Promise.allSettled(chosen.map((model) => model && recommend(model)));
+  if (turn !== shown) return; // something else has been asked for meanwhile
+  const lists = answers.map(({ value }) => value?.recommendations);
+  panels.forEach((panel, place) => {
+    panel.setAttribute("aria-busy", "false");
+    const other = chosen[1] && { model: chosen[1 - place], list: lists[1 - place] };
+    if (lists[place]) showList(panel, chosen[place], lists[place], other);
+    else if (chosen[place]) fill(panel, chosen[place].title, "No list: see above.", []);
+  });
+  const failed = answers.find(({ reason }) => reason);
+  if (failed) tell(failed.reason);
+  else byId("status").textContent = `${plural(lists[0].length, "recommendation")} by ${chosen[0].title}.`;
+}
+
+// --- the address of what is shown, so that it can be passed on ---
+
+function keepAddress() {
+  const parts = new URLSearchParams();
+  if (user !== null) parts.set("user", user);
+  else for (const item of history) parts.append("item", item.item_id);
+  for (const id of ["model", "other", "count"]) parts.set(id, byId(id).value);
+  window.history.replaceState(null, "", `#${parts}`);
+}
+
+async function restore() {
+  const parts = new URLSearchParams(location.hash.slice(1));
+  for (const id of ["model", "other", "count"]) {
+    if ([...byId(id).options].some(({ value }) => value === parts.get(id))) byId(id).value = parts.get(id);
+  }
+  if (parts.has("user")) return chooseUser(parts.get("user"));
+  const infos = parts.getAll("item").map((id) => ask(`/items/${encodeURIComponent(id)}/info`));
+  return change(await Promise.all(infos));
+}
+
+async function start() {
+  const [stats, listed] = await Promise.all([ask("/stats"), ask("/models")]);
+  models = listed.models;
+  byId("sizes").textContent =
+    `${stats.dataset}: ${plural(stats.users, "user")}, ${plural(stats.items, "item")}, ${plural(stats.interactions, "rating")}`;
+  byId("model").append(...models.map(({ name, title }) => new Option(title, name)));
+  byId("other").append(new Option("nothing", ""), ...models.map(({ name, title }) => new Option(title, name)));
+  for (const id of ["model", "other", "count"]) byId(id).addEventListener("change", () => show().catch(tell));
+  byId("clear").addEventListener("click", () => {
+    byId("item-query").focus();
+    change([]).catch(tell);
+  });
+  byId("search").addEventListener("submit", (event) => event.preventDefault());
+  await Promise.all([
+    searching(byId("user-query"), byId("user-results"), findUsers),
+    searching(byId("item-query"), byId("item-results"), findItems),
+    restore(),
+  ]);
+}
+
+start().catch(tell);

@@ -1,0 +1,181 @@
+"""The page at `/` in headless Chromium: search, recommend, compare, and errors in words."""
+
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+import uvicorn
+
+from hybridvae.service import read_engine
+from hybridvae.service.app import create_app
+
+EVIL = "<img src=x onerror='document.title = 1'>"
+
+
+class Service:
+    """The service of the tiny project on a port of its own."""
+
+    def __init__(self, folder):
+        self.engine = read_engine(folder, model="hybridvae")
+        self.engine.known.titles[5] = EVIL  # a title is whatever somebody wrote
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self.listener.getsockname()[1]}/"
+        self.server = uvicorn.Server(uvicorn.Config(create_app(self.engine), log_level="warning"))
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listener]})
+
+    def __enter__(self):
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_):
+        self.server.should_exit = True
+        self.thread.join()
+        self.listener.close()
+
+
+@pytest.fixture(scope="module")
+def service(done):
+    with Service(done.folder) as service:
+        yield service
+
+
+@pytest.fixture
+def view(browser, service):
+    """The page, with whatever the browser complains of or asks for."""
+    view = browser.new_page(viewport={"width": 1100, "height": 800})
+    view.set_default_timeout(15_000)
+    view.complaints, view.asked = [], []
+    view.on("pageerror", lambda error: view.complaints.append(str(error)))
+    view.on("console", lambda message: view.complaints.append(message.text))
+    view.on("request", lambda request: view.asked.append(request.url))
+    view.goto(service.address)
+    view.locator("#user-results button").first.wait_for()
+    yield view
+    view.close()
+
+
+def texts(view, selector):
+    return view.locator(selector).all_text_contents()
+
+
+def expected(service, items, k):
+    """Titles that the library itself recommends for a history, the latest last."""
+    shop = service.engine.load("hybridvae").recommendations
+    return shop.recommend(items, k=k)["title"].tolist()
+
+
+def test_it_loads_from_the_service_alone(view, service):
+    assert view.locator("#sizes").text_content() == "tiny: 40 users, 24 items, 440 ratings"
+    assert all(url.startswith((service.address, "data:")) for url in view.asked) and not view.complaints
+    assert view.request.get(service.address).headers["content-security-policy"].startswith("default-src 'none'; ")
+    assert texts(view, "#user-results button") == [f"u00{user}11 ratings" for user in range(6)]
+    assert "They appear here." in view.locator("#first").text_content() and view.locator("#second").is_hidden()
+
+
+def test_a_history_is_built_and_changed_by_the_keyboard_alone(view, service):
+    view.locator("#user-query").focus()
+    while view.evaluate("document.activeElement.id") != "item-query":
+        view.keyboard.press("Tab")
+    for words in ("guitar 3", "kettle 14"):
+        view.keyboard.press("Control+a")
+        view.keyboard.type(words)
+        view.keyboard.press("Enter")
+        view.locator("#history li", has_text=words.capitalize()).wait_for()
+    assert texts(view, "#history .title") == ["Kettle 14", "Guitar 3"], "the latest first"
+    view.get_by_text("10 recommendations by HybridVAE.").wait_for(state="attached")
+    assert texts(view, "#first .title") == expected(service, ["i003", "i014"], 10)
+    shop = service.engine.load("hybridvae").recommendations
+    first = shop.recommend(["i003", "i014"], k=1)["item_id"].tolist()
+    added = shop.reasons(shop.history(["i003", "i014"]), shop.indices(first))[:, 0]
+    said = view.locator("#first li .because").first.text_content()
+    assert said.startswith("because of " + ["Guitar 3", "Kettle 14"][int(np.argmax(added))])
+
+    view.get_by_label("Leave out Kettle 14").focus()
+    view.keyboard.press("Enter")
+    view.locator("#history li").nth(1).wait_for(state="detached")
+    assert view.evaluate("document.activeElement.ariaLabel") == "Leave out Guitar 3", "the focus goes on"
+    view.wait_for_function("document.querySelector('#first').ariaBusy === 'false'")
+    assert texts(view, "#first .title") == expected(service, ["i003"], 10)
+    view.get_by_text("Start anew").click()
+    view.get_by_text("They appear here.").wait_for()
+    assert not texts(view, "#history li") and not view.complaints
+
+
+def test_two_models_are_compared_for_a_user(browser, view, service):
+    view.fill("#user-query", "u013")
+    view.locator("#user-results button", has_text="u013").click()
+    view.locator("#first li").first.wait_for()
+    assert view.locator("#whose").text_content() == "User u013: 9 titles liked, the latest first"
+    view.select_option("#count", "5")
+    view.select_option("#other", "itemknn")
+    view.locator("#second li").first.wait_for()
+    lists = [texts(view, f"#{panel} .title") for panel in ("first", "second")]
+    users = np.array([13])
+    for model, titles in zip(("hybridvae", "itemknn"), lists, strict=True):
+        best = service.engine.load(model).recommendations.for_users(users, 5).items[0]
+        assert titles == service.engine.known.titles[best[best >= 0]].tolist()
+    both = [title for title in lists[0] if title in lists[1]]
+    assert texts(view, "#first .both .title") == both
+    assert f"{len(both)} of {len(lists[0])} are in both lists." in view.locator("#first .note").text_content()
+    for title in both:
+        place = lists[1].index(title) + 1
+        assert f"place {place} by Item-KNN" in view.locator("#first .both", has_text=title).first.text_content()
+
+    other = browser.new_page()
+    other.goto(view.url)  # what is shown has an address, which can be passed on
+    other.locator("#second li").first.wait_for()
+    assert texts(other, "#second .title") == lists[1]
+    other.close()
+
+
+def test_errors_are_words(view):
+    view.fill("#item-query", "guitar 3")
+    view.press("#item-query", "Enter")
+    view.locator("#first li").first.wait_for()
+    view.select_option("#other", "lightgcn")
+    view.get_by_role("alert").get_by_text(
+        "LightGCN takes no history of your own: pick a user, or take another model."
+    ).wait_for()
+    assert view.locator("#first li").count() == 10 and "No list" in view.locator("#second").text_content()
+    view.locator("#user-results button").first.click()
+    view.locator("#second li").first.wait_for()
+    assert view.locator("#alert").is_hidden() and "cannot say why" in view.locator("#second").text_content()
+    view.fill("#user-query", "nobody")
+    view.get_by_text("Nothing is called so.").wait_for()
+    view.goto(view.url.split("#")[0] + "#user=nobody")
+    view.reload()
+    view.get_by_role("alert").get_by_text("There is no user 'nobody'").wait_for()
+
+
+def test_a_service_that_is_gone_is_said_to_be(browser, done):
+    with Service(done.folder) as service:
+        view = browser.new_page()
+        view.goto(service.address)
+        view.locator("#user-results button").first.wait_for()
+    view.locator("#user-results button").first.click()
+    view.get_by_role("alert").get_by_text("The service does not answer").wait_for()
+    view.close()
+
+
+def test_titles_are_text_and_nothing_else(view):
+    view.fill("#item-query", "onerror")
+    view.press("#item-query", "Enter")
+    view.locator("#first li").first.wait_for()
+    assert texts(view, "#history .title") == [EVIL] and view.locator("main img").count() == 0
+    assert view.title() == "HybridVAE: recommendations" and not view.complaints
+
+
+@pytest.mark.parametrize(("width", "scheme", "ground"), [(390, "dark", "16, 20, 24"), (1200, "light", "255, 255, 255")])
+def test_it_fits_phones_and_follows_the_colour_scheme(browser, service, width, scheme, ground):
+    view = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    view.goto(service.address + "#user=u001&other=itemknn")
+    view.locator("#second li").first.wait_for()
+    assert view.evaluate("document.scrollingElement.scrollWidth") == width, "nothing sticks out sideways"
+    assert ground in view.evaluate("getComputedStyle(document.body).backgroundColor")
+    tops = [view.locator(f"#{panel}").bounding_box()["y"] for panel in ("first", "second")]
+    assert (tops[0] == tops[1]) == (width > 800), "side by side where there is room, else below each other"
+    view.close()
