@@ -3,8 +3,8 @@
     python benchmarks/load.py --seconds 60 --soak 10
 
 Every request has a history of its own, and nothing is cached. Before it runs, under the same load, an address that
-answers nothing, so that what recommending costs can be told from what answering costs. The outcome goes to a JSON
-file. Takes `wrk` from the system's packages.
+answers nothing, so that what recommending costs can be told from what answering costs. The outcome goes to
+`docs/benchmarks/service.json`, of which `make docs` writes the README's table. Takes `wrk` from the system's packages.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from hybridvae.errors import HybridVAEError
 from hybridvae.files import read_yaml, write_frame, write_json, write_text
 from hybridvae.interactions import read_interactions, write_vectors
 from hybridvae.models import Context, create
+from hybridvae.service import read_engine, use_one_thread
 
 ROOT = Path(__file__).resolve().parent.parent
 USERS, ITEMS, RATINGS = 20_914, 12_084, 198_000  # as Beauty has
@@ -64,9 +65,9 @@ def main() -> None:
     """Build the model, run both loads, write the outcome."""
     parser = argparse.ArgumentParser(description="The service under load.")
     parser.add_argument("--seconds", type=int, default=60, help="of each load (default: %(default)s)")
-    parser.add_argument("--soak", type=float, default=0, metavar="MINUTES", help="watch memory so long (default: not)")
+    parser.add_argument("--soak", type=int, default=0, metavar="MINUTES", help="watch memory so long (default: not)")
     parser.add_argument("--port", type=int, default=8765)
-    parser.add_argument("--output", type=Path, default=Path("load.json"))
+    parser.add_argument("--output", type=Path, default=ROOT / "docs/benchmarks/service.json")
     arguments = parser.parse_args()
     try:
         if shutil.which("wrk") is None:
@@ -108,8 +109,9 @@ def build(root: Path) -> None:
     write_checkpoint(root / "data/train/drawn/hybridvae", "hybridvae", model, known, origin)
 
 
-def measure(root: Path, port: int, seconds: int, soak: float) -> dict[str, Any]:
+def measure(root: Path, port: int, seconds: int, soak: int) -> dict[str, Any]:
     """Both loads one after the other, and the service's memory."""
+    listing = seconds_a_list(root)
     with Server([sys.executable, "-c", _EMPTY.replace("PORT", str(port))], root, port, "/empty") as server:
         load(f"http://127.0.0.1:{port}/empty", max(3, seconds // 10))
         empty = load(f"http://127.0.0.1:{port}/empty", seconds)
@@ -117,30 +119,48 @@ def measure(root: Path, port: int, seconds: int, soak: float) -> dict[str, Any]:
     with Server(command, root, port, "/health") as server:
         address, script = f"http://127.0.0.1:{port}/recommend", root / "history.lua"
         load(address, max(3, seconds // 10), script)
-        before = server.memory()
+        memory, worked = [server.memory()], server.processor_seconds()
         recommend = load(address, seconds, script)
-        after = server.memory()
-        soaked = {}
-        if soak:
-            load(address, int(60 * soak), script)
-            soaked = {"minutes": soak, "mb_after": server.memory()}
-        start, processor = server.seconds_to_ready, server.processor_seconds()
-        code = server.end_in_flight(address)
+        worked = server.processor_seconds() - worked
+        memory.append(server.memory())
+        soaked = []
+        for _ in range(soak):
+            soaked.append(load(address, 60, script)["errors"])
+            memory.append(server.memory())
+        finished = server.end_in_flight(address)
     return {
-        "command": f"python benchmarks/load.py --seconds {seconds}" + (f" --soak {soak:g}" if soak else ""),
+        "command": f"python benchmarks/load.py --seconds {seconds}" + (f" --soak {soak}" if soak else ""),
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "users": USERS,
+        "items": ITEMS,
         "connections": CONNECTIONS,
         "seconds": seconds,
         "empty": empty,
         "recommend": recommend,
-        "ratio": recommend["requests_a_second"] / empty["requests_a_second"],
-        "p99_over_p50": recommend["p99_ms"] / recommend["p50_ms"],
-        "seconds_to_ready": start,
-        "memory_mb": {"before": before, "after": after} | ({"soak": soaked} if soaked else {}),
-        "processor_seconds": processor,
-        "finished_in_flight": code,
+        "milliseconds_a_list": round(listing * 1000, 3),  # without HTTP, in batches of as many as there are connections
+        "cores_busy": round(worked / seconds, 2),
+        "seconds_to_ready": server.seconds_to_ready,
+        "memory_mb": memory,  # after the warm-up, after the load, and after each minute of the soak
+        "soak_errors": soaked,
+        "finished_in_flight": finished,
     }
+
+
+def seconds_a_list(root: Path) -> float:
+    """Seconds of one thread that a list takes in a batch of CONNECTIONS, by the library."""
+    use_one_thread()
+    engine, random = read_engine(root, model="hybridvae"), np.random.default_rng(1)
+    served, batches = engine.load("hybridvae"), []
+    for _ in range(60):
+        histories = [random.integers(ITEMS, size=random.integers(1, 21)).tolist() for _ in range(CONNECTIONS)]
+        batches.append([engine.ask_of_history(items, 10, exclude=items, because=False) for items in histories])
+    for batch in batches[:10]:
+        served.compute(batch)
+    start = time.perf_counter()
+    for batch in batches[10:]:
+        served.compute(batch)
+    return (time.perf_counter() - start) / (50 * CONNECTIONS)
 
 
 class Server:
@@ -174,14 +194,11 @@ class Server:
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         return round(int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024, 1)  # type: ignore[index]
 
-    def processor_seconds(self) -> dict[str, float]:
-        """Seconds that the threads of the process have computed, by their names: what bounds it."""
-        tick, found = os.sysconf("SC_CLK_TCK"), dict[str, float]()
-        for folder in Path(f"/proc/{self._process.pid}/task").iterdir():
-            name, _, rest = (folder / "stat").read_text().partition("(")[2].rpartition(")")
-            fields = rest.split()
-            found[name] = round(found.get(name, 0) + (int(fields[11]) + int(fields[12])) / tick, 1)
-        return dict(sorted(found.items(), key=lambda item: -item[1])[:5])
+    def processor_seconds(self) -> float:
+        """Seconds that the process has computed, on all cores."""
+        _, _, fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")
+        user, system = fields.split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def end_in_flight(self, address: str) -> bool:
         """Whether requests that are in flight when the process is told to end are answered."""

@@ -61,6 +61,8 @@ def documents(root: Path) -> dict[Path, str]:
     for report in reports:
         if "checks" in report:
             readme = with_section(readme, "judge", judge_table(report))
+        if "seconds_to_ready" in report:
+            readme = with_section(readme, "service", service_table(report))
     return texts | {root / "README.md": readme}
 
 
@@ -255,6 +257,33 @@ def judge_table(report: Report) -> str:
         for check in report["checks"]
     ]
     return _table(head, rows)
+
+
+def service_table(report: Report) -> str:
+    """What the service held under load."""
+    empty, full, cores = report["empty"], report["recommend"], report["cores"]
+    before, after, *soaked = (f"{megabytes:,.0f} MB" for megabytes in report["memory_mb"])
+    whole, listing = 1000 / full["requests_a_second"], report["milliseconds_a_list"]
+    rows = [
+        ["requests a second, each with another history", f"{full['requests_a_second']:,.0f}"],
+        ["the same of an address that answers nothing", f"{empty['requests_a_second']:,.0f}"],
+        ["ratio", f"{full['requests_a_second'] / empty['requests_a_second']:.0%}"],
+        ["latency: median, 99th percentile", f"{full['p50_ms']:.0f} ms, {full['p99_ms']:.0f} ms"],
+        [f"errors in {report['seconds']} s", f"{full['errors']:.0f}"],
+        ["cores that the process kept busy", f"{report['cores_busy']:.2f}"],
+        ["time of a request, and of it for computing the list", f"{whole:.2f} ms, {listing:.2f} ms"],
+        ["from the start to ready", f"{report['seconds_to_ready']:.1f} s"],
+        ["memory before and after", f"{before}, {after}"],
+    ]
+    if soaked:
+        errors = f"{sum(report['soak_errors']):.0f} errors"
+        rows.append([f"memory after {len(soaked)} more minutes of it", f"{soaked[-1]}; {errors}"])
+    rows.append(["1,000 lists in flight at SIGTERM", "answered" if report["finished_in_flight"] else "lost"])
+    how = (
+        f"`{report['command']}`: HybridVAE with {report['users']:,} users and {report['items']:,} items, one process; "
+        f"wrk with {report['connections']} connections on the same {cores} cores ({report['processor']}).\n\n"
+    )
+    return how + _table(["under load", "measured"], rows)
 
 
 def _configurations(models: Report) -> str:

@@ -218,7 +218,7 @@ class Recommendations:
         whole = model.scores_of(history)[0, items]
         length = history.nnz
         contributions = np.empty((length, len(items)), dtype=np.float32)
-        step = max(1, _BLOCK // self.known.n_items)
+        step = min(64, max(1, _BLOCK // self.known.n_items))
         for begin in range(0, length, step):
             left_out = np.arange(begin, min(begin + step, length))
             kept = np.tile(np.arange(length), (len(left_out), 1)) != left_out[:, None]  # (B, H)

@@ -47,6 +47,15 @@ def read_engine(root: Path, *, model: str) -> "Engine":
     )
 
 
+def use_one_thread() -> None:
+    """Let torch multiply on one thread: several wait for each other, and for whatever else needs a core."""
+    import torch
+
+    torch.set_num_threads(1)
+    # Lets oneDNN multiply, which may round what goes in to half precision where that is quicker; sums stay float32.
+    torch.set_float32_matmul_precision("medium")
+
+
 def serve(root: Path, *, model: str, host: str, port: int) -> None:
     """Answer requests until the process is told to end; what is in flight then is finished.
 
@@ -55,14 +64,11 @@ def serve(root: Path, *, model: str, host: str, port: int) -> None:
     """
     import gc
 
-    import torch
     import uvicorn
 
     from hybridvae.service.app import create_app
 
-    torch.set_num_threads(1)  # the other cores are for answering: threads that wait for each other wait for those too
-    # Lets oneDNN multiply, which may round what goes in to half precision where that is quicker; sums stay float32.
-    torch.set_float32_matmul_precision("medium")
+    use_one_thread()
     app = create_app(read_engine(root, model=model))
     gc.collect()
     gc.freeze()  # what is loaded stays: looking through it for garbage would hold up all requests for a while

@@ -97,7 +97,9 @@ class Served:
         if before < len(self._waiting) < _BATCH:  # more have come: so they may at the next look
             loop.call_soon(self._answer_waiting, len(self._waiting))
             return
-        batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+        size = min(len(self._waiting), _BATCH)
+        size -= size % 8 if size > 8 else 0  # oneDNN keeps memory for each size that it has met: let them be few
+        batch, self._waiting = self._waiting[:size], self._waiting[size:]
         if self._waiting:
             loop.call_soon(self._answer_waiting, 0)
         try:
