@@ -155,7 +155,8 @@ def _recommend(arguments: argparse.Namespace) -> None:
 def _serve(arguments: argparse.Namespace) -> None:
     from hybridvae.service import serve
 
-    print(f"serving {arguments.model}: http://{arguments.host}:{arguments.port}/docs shows what it takes", flush=True)
+    address = f"http://{arguments.host}:{arguments.port}"
+    print(f"serving {arguments.model}: {address} has a page, {address}/docs says what else it takes", flush=True)
     serve(Path(), model=arguments.model, host=arguments.host, port=arguments.port)
 
 
