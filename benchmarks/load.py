@@ -47,10 +47,8 @@ async def empty() -> dict[str, str]:
 uvicorn.run(app, host="127.0.0.1", port=PORT, log_level="warning", access_log=False)
 """
 _SCRIPT = """
--- A history of 1 to 20 items a request, drawn anew; each thread has a seed of its own.
-local threads = 0
-function setup(thread) thread:set("number", threads); threads = threads + 1 end
-function init(args) math.randomseed(20261125 + number) end
+-- A history of 1 to 20 items a request, drawn anew.
+function init(args) math.randomseed(20261125) end
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 function request()
@@ -201,7 +199,7 @@ class Server:
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def end_in_flight(self, address: str) -> bool:
-        """Whether requests that are in flight when the process is told to end are answered."""
+        """Whether a request that is in flight when the process is told to end is answered, and the process ends."""
         body = json.dumps({"user_ids": [f"A{user:05d}" for user in range(1000)], "top_k": 100}).encode()
         asked = ["curl", "--silent", "--fail", "--output", os.devnull, "--header", "Content-Type: application/json"]
         asked += ["--data-binary", "@-", f"{address}/batch"]
@@ -209,9 +207,11 @@ class Server:
         assert curl.stdin is not None
         curl.stdin.write(body)
         curl.stdin.close()
-        time.sleep(0.1)
+        time.sleep(0.05)
+        in_flight = curl.poll() is None
         self._process.send_signal(signal.SIGTERM)
-        return curl.wait(30) == 0
+        answered = curl.wait(30) == 0
+        return in_flight and answered and self._process.wait(15) in (0, -signal.SIGTERM)
 
 
 def load(address: str, seconds: int, script: Path | None = None) -> dict[str, float]:

@@ -1,9 +1,12 @@
 """The service: lists by user and by history, batches, look-ups, and errors in words."""
 
+import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +18,11 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from projects import MODELS, ROOT
 
+from hybridvae import load_model
 from hybridvae.errors import HybridVAEError
 from hybridvae.service import read_engine
 from hybridvae.service.app import create_app
+from hybridvae.service.engine import Ask, Served
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +92,52 @@ def test_batches_and_many_at_once_equal_one_by_one(client):
     assert together == one_by_one
 
 
+def test_a_failure_reaches_everyone_of_its_batch_and_nobody_else(engine):
+    served = engine.load("itemknn")
+    asks = [engine.ask_of_history([item], 3, exclude=[], because=False) for item in range(3)]
+    broken = Ask(0, asks[0].items, asks[0].ages, np.array([10**6]), 3, False)  # an item beyond the catalogue
+
+    async def together():
+        gone = asyncio.ensure_future(served.answer(asks[0]))
+        waiting = [asyncio.ensure_future(served.answer(ask)) for ask in asks[1:]]
+        await asyncio.sleep(0)
+        gone.cancel()
+        fine = await asyncio.gather(*waiting)
+        failed = await asyncio.gather(*map(served.answer, [broken, *asks]), return_exceptions=True)
+        return fine, failed, await served.answer(asks[0])
+
+    fine, failed, after = asyncio.run(together())
+    assert [len(answer.items) for answer in fine] == [3, 3]
+    assert all(isinstance(answer, Exception) for answer in failed) and len(failed) == 4
+    assert after == served.compute([asks[0]])[0]
+
+
+def test_long_histories_are_computed_beside_the_thread_that_answers(engine, monkeypatch):
+    monkeypatch.setattr("hybridvae.service.engine._LONG", 2)
+    served, threads = engine.load("itemknn"), []
+    monkeypatch.setattr(
+        served, "_lists", lambda asks: threads.append(threading.current_thread()) or Served._lists(served, asks)
+    )
+    asks = [engine.ask_of_history(items, 3, exclude=[], because=False) for items in ([1, 2], [1, 2, 3])]
+
+    async def both():
+        return [await served.answer(ask) for ask in asks]
+
+    assert asyncio.run(both()) == served.compute([asks[0]]) + served.compute([asks[1]])
+    assert [thread is threading.main_thread() for thread in threads] == [True, False, True, True]
+
+
+def test_half_a_checkpoint_is_said_to_be_one(done, tmp_path):
+    folder = tmp_path / "hybridvae"
+    shutil.copytree(done.folder / "data/train/tiny/hybridvae", folder)
+    (folder / "model.safetensors").write_bytes(b"half")
+    with pytest.raises(HybridVAEError, match=r"hybridvae cannot be read \(.*\): run `dvc checkout --force`"):
+        load_model(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(HybridVAEError, match="cannot be read"):
+        load_model(folder)
+
+
 def test_every_trained_model_can_be_asked_by_name(client):
     assert {model["name"] for model in client.get("/models").json()["models"]} == set(MODELS)
     for model in MODELS:
@@ -99,6 +150,9 @@ def test_items_are_found_by_words_and_by_meaning(client):
     assert {item["title"] for item in found["items"]} == {
         f"Kettle {item}" for item in range(12, 24) if "2" in f"{item}i0{item}"
     }
+    for query in ("guitar 1", "i010"):  # before those whose title or id goes on
+        first = client.get("/items", params={"query": query, "n": 1}).json()["items"][0]
+        assert query in (first["title"].casefold(), first["item_id"])
     info = client.get("/items/i003/info").json()
     assert info["title"] == "Guitar 3" and info["ratings"] >= info["positives"] > 0 and 1 <= info["mean_rating"] <= 5
     near = client.post("/items/similar", json={"item_id": "i003", "top_k": 11}).json()["items"]
@@ -115,6 +169,9 @@ def test_users_and_sizes_are_told(client):
         "returned": 2,
     }
     assert client.get("/users", params={"query": "U03"}).json()["total"] == 10
+    profile = client.get("/users/u003/profile").json()
+    assert profile["interaction_count"] == 11 and profile["positives"] == len(profile["history"]) == 9
+    assert [item["rating"] for item in profile["disliked"]] == [2.0, 2.0]
     stats = client.get("/stats").json()
     assert stats["interactions"] == 440 and stats["positives"] == 360 and stats["density"] == pytest.approx(0.375)
     assert client.get("/health").json()["status"] == "ok"

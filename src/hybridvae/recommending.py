@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors import SafetensorError
 from scipy import sparse
 
 from hybridvae.errors import HybridVAEError
@@ -79,7 +80,7 @@ class Recommendations:
                 there are none, and recommendations are for histories alone.
 
         Raises:
-            HybridVAEError: the folder holds no checkpoint, or one of another catalogue than that of `known`.
+            HybridVAEError: the folder holds no checkpoint, half of one, or one of another catalogue than `known`.
         """
         folder = Path(folder)
         if not (folder / "checkpoint.json").is_file():
@@ -91,7 +92,14 @@ class Recommendations:
             known = Interactions.without_users(ids, titles)
         elif not np.array_equal(known.items, ids):
             raise HybridVAEError(f"{folder} was fitted on other items than these: run `dvc repro train@{name}`.")
-        return cls(name, load(name, folder, known, Context(device=device)), known)
+        try:
+            model = load(name, folder, known, Context(device=device))
+        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+            reason = str(error).splitlines()[0]
+            raise HybridVAEError(
+                f"{folder} cannot be read ({reason}): run `dvc checkout --force`, or `dvc repro train@{name}`."
+            ) from error
+        return cls(name, model, known)
 
     @property
     def folds_in(self) -> bool:

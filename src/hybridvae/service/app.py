@@ -1,7 +1,7 @@
 """The service's addresses."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, FastAPI, Query, Request
@@ -78,25 +78,26 @@ async def recommend_batch(http: Request, request: schemas.Batch) -> Response:
     engine = _engine(http)
     served = await engine.served(request.model)
     wanted = [user for user in request.user_ids if engine.has_user(user)]
-    asks = [
-        engine.ask_of_user(
-            engine.user(user), request.top_k, exclude_seen=request.exclude_seen, exclude=(), because=False
-        )
-        for user in wanted
-    ]
-    answers = await served.answers(asks)
-    results = [
-        {"user_id": user, "recommendations": _listed(engine, answer)}
-        for user, answer in zip(wanted, answers, strict=True)
-    ]
-    return json_response(
-        {
-            "model": served.recommendations.name,
-            "results": results,
-            "unknown_users": [user for user in request.user_ids if not engine.has_user(user)],
-            "total_items": engine.known.n_items,
-        }
-    )
+
+    def asks() -> list[Ask]:
+        seen = request.exclude_seen
+        return [
+            engine.ask_of_user(engine.user(user), request.top_k, exclude_seen=seen, exclude=(), because=False)
+            for user in wanted
+        ]
+
+    def response(answers: list[Answer]) -> Response:
+        results = [
+            {"user_id": user, "recommendations": _listed(engine, answer)}
+            for user, answer in zip(wanted, answers, strict=True)
+        ]
+        unknown = [user for user in request.user_ids if not engine.has_user(user)]
+        counts = {"unknown_users": unknown, "total_items": engine.known.n_items}
+        return json_response({"model": served.recommendations.name, "results": results, **counts})
+
+    # All three take a while for 1,000 users, in which others must be answered.
+    answers = await served.answers(await asyncio.to_thread(asks))
+    return await asyncio.to_thread(response, answers)
 
 
 @router.post("/items/similar", response_model=schemas.Similar, responses=_MISSING | _CANNOT, tags=["items"])
@@ -136,9 +137,14 @@ def profile(http: Request, user_id: str) -> Response:
     history, ratings = engine.known.histories[user], engine.known.ratings[user]
     latest_first = history.indices[history.data.argsort(kind="stable")]
     rated = dict(zip(ratings.indices.tolist(), ratings.data.tolist(), strict=True))
-    chosen = [_named(engine, item) | {"rating": rated[item]} for item in latest_first.tolist()]
+
+    def listed(items: Iterable[int]) -> list[dict[str, Any]]:
+        return [_named(engine, item) | {"rating": rated[item]} for item in items]
+
     counts = {"interaction_count": ratings.nnz, "positives": history.nnz}
-    return json_response({"user_id": user_id, **counts, "history": chosen})
+    disliked = rated.keys() - set(history.indices.tolist())
+    lists = {"history": listed(latest_first.tolist()), "disliked": listed(sorted(disliked))}
+    return json_response({"user_id": user_id, **counts, **lists})
 
 
 @router.get("/items", response_model=schemas.Items, tags=["items"])

@@ -3,7 +3,7 @@
 A request alone would multiply one query with all item vectors, and wait for memory rather than for arithmetic. So what
 comes in while a batch is computed is the next batch: nobody waits for a clock, and the more there are the cheaper each
 one is. A batch takes milliseconds and is computed by the thread that answers, which a second thread would only fight
-for the interpreter's lock; what may take longer has a thread of its own.
+for the interpreter's lock; what may take longer, as long histories and reasons do, goes to a thread of the model's.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from hybridvae.interactions import FloatArray, IntArray, Interactions
 from hybridvae.recommending import Lists, Recommendations, aged, best
 
 _BATCH = 64  # lists computed together, at most
+_LONG = 200  # items of a history that is not computed together with others
 _REASONS = 3  # of each recommendation
 
 
@@ -75,8 +76,8 @@ class Served:
         self._waiting: list[tuple[Ask, asyncio.Future[Answer]]] = []
 
     async def answer(self, ask: Ask) -> Answer:
-        """The list that is asked for, computed together with whatever waits; reasons take a while, and a thread."""
-        if ask.because:
+        """The list that is asked for, computed together with whatever waits, unless it may hold that up."""
+        if ask.because or len(ask.items) > _LONG:
             return (await self.answers([ask]))[0]
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
@@ -328,16 +329,20 @@ class Engine:
         return [f"{title} {item}".casefold() for title, item in pairs]
 
     def find_items(self, query: str) -> list[int]:
-        """Items whose title or id has every word of the query, the best liked first."""
-        words = query.casefold().split()
-        return [index for index in self._best_liked if all(word in self._searched[index] for word in words)]
+        """Items whose title or id has every word of the query: those called just so, then the best liked first."""
+        wanted = query.casefold().strip()
+        words = wanted.split()
+        found = [index for index in self._best_liked if all(word in self._searched[index] for word in words)]
+        names = self.known.titles, self.known.items
+        return sorted(found, key=lambda index: all(str(name[index]).casefold() != wanted for name in names))
 
     def find_users(self, query: str) -> list[int]:
-        """Users whose id has the query in it, the most active first."""
+        """Users whose id has the query in it: who is called just so, then the most active first."""
         wanted = query.casefold()
         if not wanted:
             return self.most_active
-        return [index for index in self.most_active if wanted in str(self.known.users[index]).casefold()]
+        found = [index for index in self.most_active if wanted in str(self.known.users[index]).casefold()]
+        return sorted(found, key=lambda index: str(self.known.users[index]).casefold() != wanted)
 
     @cached_property
     def ratings_of_items(self) -> tuple[IntArray, FloatArray]:

@@ -185,12 +185,13 @@ class Chosen(BaseModel):
 
 
 class Profile(BaseModel):
-    """What is known of a user; the history holds what was liked, the latest first."""
+    """What is known of a user: the history holds what was liked, the latest first, and `disliked` the other ratings."""
 
     user_id: str
     interaction_count: int
     positives: int
     history: list[Chosen]
+    disliked: list[Chosen]
 
 
 class ItemInfo(BaseModel):

@@ -2,14 +2,16 @@
 
 const MOST_FOUND = 6; // entries of a search's list
 const PAUSE = 150; // milliseconds without a key before a search is sent
+const CHOICES = ["model", "other", "count"];
 
 const byId = (id) => document.getElementById(id);
 
-// What is shown: a known user's history, or one that was put together here (user is null); the latest first.
-let user = null;
-let history = [];
+// What is shown: the history of a user, or one that was put together here (user is null); the latest first. One that was
+// changed remembers whose it was, and what that user did not like: that must not come back either.
+const nobody = { user: null, origin: null, history: [], disliked: [] };
+let chosen = nobody;
 let models = [];
-let shown = 0; // counts what was asked for, so that a late answer to an earlier question is dropped
+let turns = 0; // counts what was asked for, so that a late answer to an earlier question is dropped
 
 class Problem extends Error {
   constructor(code, message) {
@@ -56,24 +58,29 @@ const plural = (count, one) => `${number(count)} ${one}${count === 1 ? "" : "s"}
 /** Connect a field with its list: `find` returns {entries: [{words, detail, choose}], total}. Enter takes the first. */
 function searching(field, list, find) {
   let timer = 0;
-  let latest = 0;
+  let searches = 0;
+  /** Whether the list is now what the field asks for. */
   const search = async () => {
-    const turn = ++latest;
+    clearTimeout(timer);
+    const mine = ++searches;
     try {
       const { entries, total } = await find(field.value.trim());
-      if (turn !== latest) return;
+      if (mine !== searches) return false;
+      const more = total - entries.length;
+      const note = !total ? "Nothing is called so." : more ? `${number(more)} more: type on to find them` : "";
       list.replaceChildren(
         ...entries.map(({ words, detail, choose }) => {
           const button = make("button", { type: "button" }, make("span", {}, words), make("small", {}, detail));
-          button.addEventListener("click", () => choose().catch(tell));
+          button.addEventListener("click", choose);
           return make("li", {}, button);
         }),
+        ...(note ? [make("li", { className: "note" }, note)] : []),
       );
-      const more = total - entries.length;
-      const note = !total ? "Nothing is called so." : more ? `${number(more)} more: type on to find them` : "";
-      if (note) list.append(make("li", { className: "note" }, note));
+      if (field.value) byId("status").textContent = total ? `${number(total)} found.` : note;
+      return true;
     } catch (problem) {
-      tell(problem);
+      if (mine === searches) tell(problem);
+      return false;
     }
   };
   field.addEventListener("input", () => {
@@ -81,11 +88,10 @@ function searching(field, list, find) {
     timer = setTimeout(search, PAUSE);
   });
   field.addEventListener("keydown", async (event) => {
-    if (event.key !== "Enter") return;
+    if (event.key !== "Enter" || event.isComposing) return;
     event.preventDefault();
-    clearTimeout(timer);
-    await search();
-    list.querySelector("button")?.click();
+    if (event.repeat || !field.value.trim()) return;
+    if (await search()) list.querySelector("button")?.click();
   });
   return search();
 }
@@ -95,7 +101,7 @@ async function findUsers(query) {
   const entries = users.map(({ user_id: id, interaction_count: count }) => ({
     words: id,
     detail: plural(count, "rating"),
-    choose: () => chooseUser(id),
+    choose: () => show(ofUser(id)),
   }));
   return { entries, total };
 }
@@ -105,42 +111,37 @@ async function findItems(query) {
   const entries = items.map((item) => ({
     words: titleOf(item),
     detail: `liked by ${number(item.positives)}`,
-    choose: () => change([item, ...history.filter((other) => other.item_id !== item.item_id)]),
+    choose: () => show(changed([item, ...chosen.history.filter((other) => other.item_id !== item.item_id)])),
   }));
   return { entries, total };
 }
 
 // --- history ---
 
-async function chooseUser(id) {
+async function ofUser(id) {
   const profile = await ask(`/users/${encodeURIComponent(id)}/profile`);
-  user = id;
-  history = profile.history;
-  await show();
+  return { user: id, origin: id, history: profile.history, disliked: profile.disliked };
 }
 
-async function change(items) {
-  user = null;
-  history = items;
-  await show();
-}
+const changed = (history) => ({ ...chosen, user: null, history });
 
 function showHistory() {
-  byId("clear").hidden = !history.length && user === null;
+  const { user, origin, history } = chosen;
+  const whose = user !== null ? `User ${user}:` : origin !== null ? `Of user ${origin}, changed:` : "Chosen by you:";
+  byId("clear").hidden = chosen === nobody;
   byId("whose").textContent =
-    user !== null ? `User ${user}: ${plural(history.length, "title")} liked, the latest first`
-    : history.length ? `${plural(history.length, "title")} that you chose, the latest first`
-    : "Nothing chosen yet: pick a user, or add titles that you like.";
+    chosen === nobody
+      ? "Nothing chosen yet: pick a user, or add titles that you like."
+      : `${whose} ${plural(history.length, "title")} liked, the latest first`;
   byId("history").replaceChildren(
     ...history.map((item, place) => {
       const remove = make("button", { type: "button", className: "remove", title: "Leave it out" }, "\u00d7");
       remove.setAttribute("aria-label", `Leave out ${titleOf(item)}`);
-      remove.addEventListener("click", async () => {
-        const done = change(history.filter((other) => other !== item));
+      remove.addEventListener("click", () => {
+        show(changed(history.filter((other) => other !== item)));
         // The button is gone: the keyboard goes on at the next one, or where titles are added.
         const buttons = byId("history").querySelectorAll("button");
         (buttons[Math.min(place, buttons.length - 1)] ?? byId("item-query")).focus();
-        await done.catch(tell);
       });
       const row = make("div", { className: "row" }, make("span", { className: "title" }, titleOf(item)), remove);
       return make("li", {}, row);
@@ -152,14 +153,17 @@ function showHistory() {
 
 /** What a model recommends; one that takes no history still knows its users, and only gives no reasons. */
 async function recommend(model) {
+  const { user, history, disliked } = chosen;
   const wanted = { model: model.name, top_k: Number(byId("count").value) };
-  const whose = user === null ? { history: history.map((item) => item.item_id).reverse() } : { user_id: user };
+  const liked = history.map((item) => item.item_id).reverse();
+  const seen = disliked.map((item) => ({ item_id: item.item_id, rating: item.rating }));
+  const whose = user === null ? { history: [...seen, ...liked] } : { user_id: user };
   try {
     return await ask("/recommend", { ...wanted, ...whose, because: model.folds_in !== false });
   } catch (problem) {
     if (problem.code !== "cannot_fold_in") throw problem;
     model.folds_in = false;
-    if (user !== null) return recommend(model);
+    if (user !== null) return ask("/recommend", { ...wanted, ...whose });
     throw new Problem(problem.code, `${model.title} takes no history of your own: pick a user, or take another model.`);
   }
 }
@@ -177,7 +181,7 @@ function showList(panel, model, list, other) {
   if (!list.length) notes.push("Nothing is left to recommend.");
   else if (!list[0].because) notes.push("This model cannot say why.");
   if (other?.list) notes.push(`${shared} of ${list.length} are in both lists.`);
-  if (!notes.length) notes.push("The best first, without what is in the history.");
+  if (!notes.length) notes.push("The best first, without what is known.");
   fill(
     panel,
     model.title,
@@ -204,53 +208,76 @@ function showList(panel, model, list, other) {
   );
 }
 
-async function show() {
-  const turn = ++shown;
-  tell(null);
-  showHistory();
-  keepAddress();
-  const chosen = [byId("model").value, byId("other").value].map((name) => models.find((model) => model.name === name));
+/** Show a choice, which may be known only later: then what was shown stays until it is. */
+async function show(next = chosen) {
+  const turn = ++turns;
+  try {
+    if (next instanceof Promise) {
+      next = await next;
+      if (turn !== turns) return; // something else has been asked for meanwhile
+    }
+    chosen = !next.history.length && next.user === null ? nobody : next;
+    tell(null);
+    showHistory();
+    keepAddress();
+    await showLists(turn);
+  } catch (problem) {
+    if (turn === turns) tell(problem);
+  }
+}
+
+async function showLists(turn) {
+  const asked = [byId("model").value, byId("other").value].map((name) => models.find((model) => model.name === name));
   const panels = [byId("first"), byId("second")];
-  const nobody = !history.length && user === null;
-  panels[1].hidden = nobody || !chosen[1];
-  byId("status").textContent = "";
-  if (nobody) {
+  const busy = (is) => panels.forEach((panel) => panel.setAttribute("aria-busy", is));
+  panels[1].hidden = chosen === nobody || !asked[1];
+  if (chosen === nobody) {
+    busy(false);
     fill(panels[0], "Recommendations", "They appear here.", []);
+    byId("status").textContent = "";
     return;
   }
-  for (const panel of panels) panel.setAttribute("aria-busy", "true");
-  const answers = await Promise.allSettled(chosen.map((model) => model && recommend(model)));
-  if (turn !== shown) return; // something else has been asked for meanwhile
+  busy(true);
+  const answers = await Promise.allSettled(asked.map((model) => model && recommend(model)));
+  if (turn !== turns) return;
+  busy(false);
   const lists = answers.map(({ value }) => value?.recommendations);
   panels.forEach((panel, place) => {
-    panel.setAttribute("aria-busy", "false");
-    const other = chosen[1] && { model: chosen[1 - place], list: lists[1 - place] };
-    if (lists[place]) showList(panel, chosen[place], lists[place], other);
-    else if (chosen[place]) fill(panel, chosen[place].title, "No list: see above.", []);
+    const other = asked[1] && { model: asked[1 - place], list: lists[1 - place] };
+    if (lists[place]) showList(panel, asked[place], lists[place], other);
+    else if (asked[place]) fill(panel, asked[place].title, "No list: see above.", []);
   });
   const failed = answers.find(({ reason }) => reason);
-  if (failed) tell(failed.reason);
-  else byId("status").textContent = `${plural(lists[0].length, "recommendation")} by ${chosen[0].title}.`;
+  if (failed) throw failed.reason;
+  byId("status").textContent = `${plural(lists[0].length, "recommendation")} by ${asked[0].title}.`;
 }
 
 // --- the address of what is shown, so that it can be passed on ---
 
 function keepAddress() {
   const parts = new URLSearchParams();
-  if (user !== null) parts.set("user", user);
-  else for (const item of history) parts.append("item", item.item_id);
-  for (const id of ["model", "other", "count"]) parts.set(id, byId(id).value);
-  window.history.replaceState(null, "", `#${parts}`);
+  if (chosen.user !== null) parts.set("user", chosen.user);
+  else for (const item of chosen.history) parts.append("item", item.item_id);
+  for (const id of CHOICES) parts.set(id, byId(id).value);
+  history.replaceState(null, "", `#${parts}`);
 }
 
-async function restore() {
+function restore() {
   const parts = new URLSearchParams(location.hash.slice(1));
-  for (const id of ["model", "other", "count"]) {
+  for (const id of CHOICES) {
     if ([...byId(id).options].some(({ value }) => value === parts.get(id))) byId(id).value = parts.get(id);
   }
-  if (parts.has("user")) return chooseUser(parts.get("user"));
-  const infos = parts.getAll("item").map((id) => ask(`/items/${encodeURIComponent(id)}/info`));
-  return change(await Promise.all(infos));
+  if (parts.has("user")) return show(ofUser(parts.get("user")));
+  if (parts.has("item")) return show(ofItems(parts.getAll("item")));
+  return show(nobody);
+}
+
+/** A history of item ids; what the catalogue lacks is passed over, as by the API. */
+async function ofItems(ids) {
+  const found = await Promise.allSettled(ids.map((id) => ask(`/items/${encodeURIComponent(id)}/info`)));
+  const failed = found.find(({ reason }) => reason && reason.code !== "unknown_item");
+  if (failed) throw failed.reason;
+  return { ...nobody, history: found.flatMap(({ value }) => value ?? []) };
 }
 
 async function start() {
@@ -260,12 +287,13 @@ async function start() {
     `${stats.dataset}: ${plural(stats.users, "user")}, ${plural(stats.items, "item")}, ${plural(stats.interactions, "rating")}`;
   byId("model").append(...models.map(({ name, title }) => new Option(title, name)));
   byId("other").append(new Option("nothing", ""), ...models.map(({ name, title }) => new Option(title, name)));
-  for (const id of ["model", "other", "count"]) byId(id).addEventListener("change", () => show().catch(tell));
+  for (const id of CHOICES) byId(id).addEventListener("change", () => show());
   byId("clear").addEventListener("click", () => {
     byId("item-query").focus();
-    change([]).catch(tell);
+    show(nobody);
   });
   byId("search").addEventListener("submit", (event) => event.preventDefault());
+  window.addEventListener("hashchange", restore);
   await Promise.all([
     searching(byId("user-query"), byId("user-results"), findUsers),
     searching(byId("item-query"), byId("item-results"), findItems),
@@ -273,4 +301,7 @@ async function start() {
   ]);
 }
 
-start().catch(tell);
+start().catch((problem) => {
+  byId("sizes").textContent = "";
+  tell(problem);
+});
