@@ -63,6 +63,20 @@ def texts(view, selector):
     return view.locator(selector).all_text_contents()
 
 
+def delay(view, words, milliseconds):
+    """Let the answers of addresses that have these words arrive late."""
+    view.evaluate(
+        """([words, milliseconds]) => {
+            const quick = window.fetch;
+            window.fetch = async (address, ...rest) => {
+                if (address.includes(words)) await new Promise((done) => setTimeout(done, milliseconds));
+                return quick(address, ...rest);
+            };
+        }""",
+        [words, milliseconds],
+    )
+
+
 def expected(service, items, k):
     """Titles that the library itself recommends for a history, the latest last."""
     shop = service.engine.load("hybridvae").recommendations
@@ -189,13 +203,7 @@ def test_it_fits_phones_and_follows_the_colour_scheme(browser, service, width, s
 
 
 def test_a_late_answer_does_not_overwrite_a_later_choice(view):
-    view.evaluate("""
-        const quick = window.fetch;  // what is asked of u000 arrives late
-        window.fetch = async (address, ...rest) => {
-            if (String(address).includes("u000")) await new Promise((done) => setTimeout(done, 700));
-            return quick(address, ...rest);
-        };
-    """)
+    delay(view, "u000", 700)
     view.locator("#user-results button", has_text="u000").click()
     view.locator("#user-results button", has_text="u001").click()
     view.get_by_text("User u001: 9 titles liked").wait_for()
@@ -208,13 +216,7 @@ def test_a_late_answer_does_not_overwrite_a_later_choice(view):
 
 
 def test_enter_takes_nothing_of_an_older_search(view):
-    view.evaluate("""
-        const quick = window.fetch;
-        window.fetch = async (address, ...rest) => {
-            if (String(address).includes("kettle")) await new Promise((done) => setTimeout(done, 500));
-            return quick(address, ...rest);
-        };
-    """)
+    delay(view, "kettle", 500)
     view.fill("#item-query", "kettle 20")
     view.press("#item-query", "Enter")
     view.press("#item-query", "Enter")

@@ -1,4 +1,4 @@
-"""The recommendation service: an API in front of the trained models."""
+"""The recommendation service: an API and a page in front of the trained models."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -27,7 +27,6 @@ of item ids that it has never seen.
 Every error has one form, `{"error": {"code": ..., "message": ...}}`, whose message says what is wrong and what to do.
 """
 
-
 router = APIRouter()
 
 
@@ -175,8 +174,8 @@ async def models(http: Request) -> Response:
     for name in engine.model_names:
         served = engine.loaded(name)
         folds_in = served.recommendations.folds_in if served else None
-        listed.append({"name": name, "title": title_of(name), "folds_in": folds_in, "loaded": served is not None})
-        listed[-1]["default"] = name == engine.default
+        state = {"folds_in": folds_in, "loaded": served is not None, "default": name == engine.default}
+        listed.append({"name": name, "title": title_of(name)} | state)
     return json_response({"models": listed})
 
 
