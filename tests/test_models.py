@@ -167,6 +167,7 @@ def test_unknown_keys_are_refused(name):
         ({"hidden_dims": 512}, "must be a list"),
         ({"input_dropout": -0.1}, "input_dropout must lie"),
         ({"linear_dim": -1}, "linear_dim and linear_decay must not be negative"),
+        ({"scale": 0.0}, "scale must be positive"),
         ({"whitening": 1.5}, r"whitening must lie in \[0, 1\]"),
         ({"decay_steps": -1}, "decay_steps must not be negative"),
         ({"residual_rate": 0.0}, "residual_rate must be positive"),
@@ -305,6 +306,7 @@ EVERY_PART = {
     "linear_dim": 2,
     "linear_decay": 0.1,
     "whitening": 0.5,
+    "scale": 0.5,
     "decay_steps": 400,
     "target_recency": 0.5,
 }
@@ -351,6 +353,17 @@ def test_the_latest_count_most_for_encoder_and_linear_path():
     entered = unit @ rows[[0, 2, 5]] + network.embedding_bias + text @ (mean @ vectors[[0, 2, 5]])
     torch.testing.assert_close(network.encode(bag)[0][0], network.mu(entered))
     torch.testing.assert_close(network(bag)[0][0, 4:], unit @ network.linear_in.weight[[0, 2, 5]])
+
+
+def test_the_scale_is_of_the_autoencoder_and_not_of_the_linear_path():
+    network, bag = every_part().eval(), a_bag()
+    halved, _, _ = network(bag)
+    projected = network.projection(network.encode(bag)[0])
+    torch.testing.assert_close(halved[:, :4], 0.5 * projected)
+    torch.nn.init.zeros_(network.log_scale)
+    whole, _, _ = network(bag)
+    torch.testing.assert_close(whole[:, :4], projected)
+    assert torch.equal(whole[:, 4:], halved[:, 4:])
 
 
 def test_the_decoder_starts_at_the_text_and_learns_what_is_beside_it():

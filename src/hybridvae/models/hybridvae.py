@@ -34,7 +34,8 @@ class Config(VAEConfig):
     normalised_input: bool = False  # a history enters as a vector of length 1, not as zeros and ones
     text_in_encoder: bool = False  # the encoder also reads the mean text vector of the history
     projection: Literal["linear", "two_layer"] = "linear"  # latent -> text space
-    learned_scale: bool = False  # multiply the scores by a learned number (a temperature)
+    scale: float = 1.0  # of the autoencoder's scores (an inverse temperature); the linear path keeps its own
+    learned_scale: bool = False  # `scale` is where it starts, not where it stays
     decoder: Literal["frozen", "residual"] = "frozen"  # text vectors E, or E + residual_rate * R with R learned
     residual_rate: float = 0.05  # 1 lets R drown the text within an epoch
     item_bias: bool = False
@@ -53,6 +54,8 @@ class Config(VAEConfig):
             raise ValueError("dropout and input_dropout must lie in [0, 1)")
         if min(self.linear_dim, self.linear_decay) < 0 or self.residual_rate <= 0:
             raise ValueError("linear_dim and linear_decay must not be negative and residual_rate must be positive")
+        if self.scale <= 0:
+            raise ValueError("scale must be positive")
         if not 0 <= self.whitening <= 1:
             raise ValueError("whitening must lie in [0, 1]")
 
@@ -91,7 +94,7 @@ class Network(VAENetwork):
             self.projection = nn.Sequential(
                 nn.Linear(config.latent_dim, text_dim), nn.GELU(), nn.Linear(text_dim, text_dim)
             )
-        self.log_scale = nn.Parameter(torch.zeros(()), requires_grad=config.learned_scale)
+        self.log_scale = nn.Parameter(torch.tensor(config.scale).log(), requires_grad=config.learned_scale)
         self.register_buffer("item_vectors", item_vectors, persistent=False)  # (I, D), frozen
         residual = nn.Parameter(torch.zeros(n_items, text_dim)) if config.decoder == "residual" else None
         self.register_parameter("residual", residual)
@@ -122,12 +125,11 @@ class Network(VAENetwork):
 
     def forward(self, bag: Bag) -> tuple[Tensor, Tensor, Tensor]:
         """Histories -> query (B, D + K), mu and log sigma^2 (B, L), with z = mu + sigma * eps in training."""
-        counts, kept = self._history(bag)
-        mu, log_variance = self._encode(bag, counts, kept)
+        counts, kept, unit = self._history(bag)
+        mu, log_variance = self._encode(bag, counts, kept, unit)
         z = mu + torch.exp(0.5 * log_variance) * torch.randn_like(mu) if self.training else mu
         query = self.query(z)
         if self.linear_in is not None:
-            unit = kept * bag.spread(bag.total(counts**2).rsqrt())
             query = torch.cat([query, self.linear_in(bag.items, bag.offsets, per_sample_weights=unit)], dim=1)
         return query, mu, log_variance
 
@@ -147,16 +149,17 @@ class Network(VAENetwork):
             scores = query @ (self.output_vectors if output_vectors is None else output_vectors).T
         return scores.float() if self.output_bias is None else scores.float() + self.output_bias
 
-    def _history(self, bag: Bag) -> tuple[Tensor, Tensor]:
-        """(N,) what each item of each history counts, and the same with 0 or 1 / (1 - p) times that by input dropout.
+    def _history(self, bag: Bag) -> tuple[Tensor, Tensor, Tensor]:
+        """(N,) what each item of each history counts; the same after input dropout; and with histories of length 1.
 
         In training all count the same: what is hidden there and to be foretold may be early as well as late.
         """
         counts = bag.by_recency(0.0 if self.training else self.config.recency)
-        return counts, F.dropout(counts, self.config.input_dropout, self.training)
+        kept = F.dropout(counts, self.config.input_dropout, self.training)
+        return counts, kept, kept * bag.spread(bag.total(counts**2).rsqrt())
 
-    def _encode(self, bag: Bag, counts: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-        entered = kept * bag.spread(bag.total(counts**2).rsqrt()) if self.config.normalised_input else kept
+    def _encode(self, bag: Bag, counts: Tensor, kept: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
+        entered = unit if self.config.normalised_input else kept
         summed = self.embedding(bag.items, bag.offsets, per_sample_weights=entered) + self.embedding_bias  # (B, H)
         if self.text is not None:
             mean = F.embedding_bag(  # (B, D)
