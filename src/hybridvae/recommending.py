@@ -226,6 +226,7 @@ class Recommendations:
         whole = model.scores_of(history)[0, items]
         length = history.nnz
         contributions = np.empty((length, len(items)), dtype=np.float32)
+        # At most 64 a step: torch keeps memory for every size of a product that it has met.
         step = min(64, max(1, _BLOCK // self.known.n_items))
         for begin in range(0, length, step):
             left_out = np.arange(begin, min(begin + step, length))
