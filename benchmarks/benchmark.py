@@ -45,9 +45,7 @@ def main() -> None:
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--only-tune", action="store_true", help="stop before the test part is looked at")
     part.add_argument("--tuned", action="store_true", help="tune nothing: take what was tried from the tuning file")
-    parser.add_argument(
-        "--tune", nargs="+", metavar="MODEL", help="tune these, and take the others' from the tuning file"
-    )
+    parser.add_argument("--tune", nargs="+", metavar="MODEL", help="tune these, beside what the tuning file has")
     arguments = parser.parse_args()
     if arguments.tune and (arguments.tuned or arguments.split != "temporal"):
         sys.exit("benchmark: --tune goes neither with --tuned nor with another split than the temporal one.")
@@ -74,7 +72,8 @@ def benchmark(arguments: argparse.Namespace) -> None:
     if strategy == "temporal":
         tried = read_json(tuning)["models"] if wanted else {}
         if not arguments.tuned:
-            tried |= tune(workspaces, params | {"models": arguments.tune or params["models"]}, dataset)
+            found = tune(workspaces, params | {"models": arguments.tune or params["models"]}, dataset)
+            tried |= {model: with_earlier(entries, tried.get(model, [])) for model, entries in found.items()}
         write_json(tuning, {"dataset": dataset, "models": tried})
         if arguments.only_tune:
             return
@@ -167,6 +166,12 @@ def tune(workspaces: Workspaces, params: Block, dataset: str) -> dict[str, list[
         )
     )
     return {model: [found[run] for run in runs if run.model == model and run in found] for model in params["models"]}
+
+
+def with_earlier(tried: list[Block], earlier: list[Block]) -> list[Block]:
+    """What was tried now, and then what only an earlier grid had: both count, and the best of both is chosen."""
+    parameters = [entry["parameters"] for entry in tried]
+    return tried + [entry for entry in earlier if entry["parameters"] not in parameters]
 
 
 def summaries(

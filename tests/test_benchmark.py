@@ -12,7 +12,7 @@ from conftest import ROOT
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import ablation
-from benchmark import average, configurations, ndcg_of
+from benchmark import average, configurations, ndcg_of, with_earlier
 from defaults import best_mean_rank, overrides, with_parameters
 
 from hybridvae.config import parse_config
@@ -52,6 +52,13 @@ def judgement(first, second, coverage):
     per_user = pd.DataFrame({"user_index": [0, 3], "targets": [1, 3], "sampled/ndcg@10": first, "full/ndcg@10": second})
     per_target = pd.DataFrame({"user_index": [0, 3, 3, 3], "item_index": [5, 6, 7, 8], "full/rank": [1.0, 2, 3, 4.5]})
     return Judgement(per_user, per_target, coverage)
+
+
+def test_what_an_earlier_grid_tried_still_counts():
+    earlier = [{"parameters": {"k": 1}, "ndcg@10": 0.3}, {"parameters": {"k": 2}, "ndcg@10": 0.5}]
+    again = [{"parameters": {"k": 3}, "ndcg@10": 0.4}, {"parameters": {"k": 1}, "ndcg@10": 0.2}]
+    assert with_earlier(again, earlier) == [*again, earlier[1]]
+    assert with_earlier(again, []) == again
 
 
 def test_seeds_are_averaged_user_by_user():
