@@ -1,7 +1,8 @@
-"""One configuration for all data: of each model the one with the best mean validation rank over tuned data sets.
+"""One configuration for all data: of each model the one that, where it loses most against the tuned one, loses least.
 
-    python benchmarks/defaults.py                                # over all that were tuned
-    python benchmarks/defaults.py ml-100k musical_instruments    # over these
+    python benchmarks/defaults.py                                         # over all data sets that were tuned
+    python benchmarks/defaults.py ml-100k musical_instruments             # over these
+    python benchmarks/defaults.py --models hybridvae                      # of this model alone
 
 It is printed, and written into params.yaml. Only configurations that every data set's budget reached are compared; ties
 go to the one tried first.
@@ -24,15 +25,22 @@ TUNING = ROOT / "docs" / "benchmarks" / "tuning"
 
 def main() -> None:
     """Print the defaults, write them into params.yaml, and restate what the benchmarks chose beside them."""
-    parser = argparse.ArgumentParser(description="Write the configurations of best mean rank into params.yaml.")
+    parser = argparse.ArgumentParser(description="Write the configurations of least loss into params.yaml.")
     parser.add_argument("datasets", nargs="*", help="tuned data sets (default: all)")
     tuned = {path.stem: path for path in sorted(TUNING.glob("*.json"))}
-    chosen = parser.parse_args().datasets or list(tuned)
+    parser.add_argument("--models", nargs="+", help="(default: all)")
+    arguments = parser.parse_args()
+    chosen = arguments.datasets or list(tuned)
     if missing := [dataset for dataset in chosen if dataset not in tuned]:
         sys.exit(f"defaults: {', '.join(missing)} was not tuned: {TUNING.relative_to(ROOT)} has {', '.join(tuned)}.")
-    best = best_mean_rank([read_json(tuned[dataset])["models"] for dataset in chosen])
-    for model, parameters in best.items():
-        print(f"{model}: {json.dumps(parameters)}")
+    tunings = [read_json(tuned[dataset])["models"] for dataset in chosen]
+    if unknown := set(arguments.models or []) - set(tunings[0]):
+        sys.exit(f"defaults: --models names {', '.join(sorted(unknown))}: {', '.join(tunings[0])} were tuned.")
+    best = {}
+    for model in arguments.models or tunings[0]:
+        best[model], losses = least_loss([tuning[model] for tuning in tunings])
+        lost = ", ".join(f"{loss:.1%} on {dataset}" for dataset, loss in zip(chosen, losses, strict=True))
+        print(f"{model}: {json.dumps(best[model])}, below the best by {lost}")
     with_parameters(ROOT / "params.yaml", best)
     params = read_yaml(ROOT / "params.yaml")
     for path in sorted(TUNING.parent.glob("*.json")):
@@ -42,24 +50,22 @@ def main() -> None:
         write_json(path, report)
 
 
-def best_mean_rank(tunings: list[Mapping[str, list[dict[str, Any]]]]) -> dict[str, dict[str, Any]]:
-    """Model -> grid values of the best configuration.
+def least_loss(tunings: list[list[dict[str, Any]]]) -> tuple[dict[str, Any], list[float]]:
+    """A model's grid values of least loss, and what share of the best figure they lose on each data set.
 
     Args:
-        tunings: of each data set, the configurations tried: model -> [{"parameters", "ndcg@10", ...}].
+        tunings: of each data set, the configurations tried: [{"parameters", "ndcg@10", ...}].
     """
-    best = {}
-    for model in tunings[0]:
-        figures = pd.DataFrame(
-            {
-                number: {json.dumps(entry["parameters"]): entry["ndcg@10"] for entry in tuning[model]}
-                for number, tuning in enumerate(tunings)
-            }
-        ).dropna()
-        order = [json.dumps(entry["parameters"]) for entry in tunings[0][model]]
-        ranks = figures.rank(ascending=False).mean(axis=1)
-        best[model] = json.loads(min(ranks.index, key=lambda name: (ranks[name], order.index(name))))
-    return best
+    figures = pd.DataFrame(
+        {
+            number: {json.dumps(entry["parameters"], sort_keys=True): entry["ndcg@10"] for entry in tuning}
+            for number, tuning in enumerate(tunings)
+        }
+    )
+    losses = (1 - figures / figures.max()).dropna()
+    order = [json.dumps(entry["parameters"], sort_keys=True) for entry in tunings[0]]
+    name = min(losses.index, key=lambda name: (losses.loc[name].max(), order.index(name)))
+    return json.loads(name), losses.loc[name].tolist()
 
 
 def overrides(parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
