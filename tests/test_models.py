@@ -366,6 +366,13 @@ def test_the_scale_is_of_the_autoencoder_and_not_of_the_linear_path():
     assert torch.equal(whole[:, 4:], halved[:, 4:])
 
 
+def test_the_scale_is_over_the_root_of_the_mean_length_of_the_histories():
+    interactions = interactions_of([[1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 0, 0]])  # the mean is 3
+    for scale_by_length, expected in ((False, 1.5), (True, 1.5 / 3**0.5)):
+        model = create("hybridvae", {"scale": 1.5, "scale_by_length": scale_by_length}, Context(seed=1, device="cpu"))
+        assert model.build(interactions, torch.randn(4, 2)).log_scale.exp().item() == pytest.approx(expected)
+
+
 def test_the_decoder_starts_at_the_text_and_learns_what_is_beside_it():
     interactions = interactions_of(checkerboard())
     torch.testing.assert_close(every_part().output_vectors[:, :4], every_part().item_vectors)

@@ -35,6 +35,7 @@ class Config(VAEConfig):
     text_in_encoder: bool = False  # the encoder also reads the mean text vector of the history
     projection: Literal["linear", "two_layer"] = "linear"  # latent -> text space
     scale: float = 1.0  # of the autoencoder's scores (an inverse temperature); the linear path keeps its own
+    scale_by_length: bool = False  # divide it by the root of the histories' mean length
     learned_scale: bool = False  # `scale` is where it starts, not where it stays
     decoder: Literal["frozen", "residual"] = "frozen"  # text vectors E, or E + residual_rate * R with R learned
     residual_rate: float = 0.05  # 1 lets R drown the text within an epoch
@@ -69,7 +70,8 @@ class Network(VAENetwork):
     item_vectors: Tensor
     residual: Tensor | None  # (I, D)
 
-    def __init__(self, config: Config, item_vectors: Tensor) -> None:
+    def __init__(self, config: Config, item_vectors: Tensor, mean_length: float = 1.0) -> None:
+        """Around (I, D) item vectors, for histories of `mean_length` items."""
         super().__init__()
         self.config = config
         n_items, text_dim = item_vectors.shape
@@ -94,7 +96,9 @@ class Network(VAENetwork):
             self.projection = nn.Sequential(
                 nn.Linear(config.latent_dim, text_dim), nn.GELU(), nn.Linear(text_dim, text_dim)
             )
-        self.log_scale = nn.Parameter(torch.tensor(config.scale).log(), requires_grad=config.learned_scale)
+        # The longer the histories, the more the items in them say by themselves, in the linear path.
+        scale = config.scale / mean_length**0.5 if config.scale_by_length else config.scale
+        self.log_scale = nn.Parameter(torch.tensor(scale).log(), requires_grad=config.learned_scale)
         self.register_buffer("item_vectors", item_vectors, persistent=False)  # (I, D), frozen
         residual = nn.Parameter(torch.zeros(n_items, text_dim)) if config.decoder == "residual" else None
         self.register_parameter("residual", residual)
@@ -218,10 +222,12 @@ class Model(VAERecommender):
     config_type = Config
     needs_vectors = True
 
-    def build(self, n_items: int, item_vectors: Tensor | None) -> Network:
+    def build(self, interactions: Interactions, item_vectors: Tensor | None) -> Network:
         """The untrained network around the item vectors."""
         assert item_vectors is not None  # fit and load see to it
-        return Network(self.config, item_vectors.float())
+        lengths = np.diff(interactions.histories.indptr)
+        mean_length = max(1.0, lengths.sum() / max(1, np.count_nonzero(lengths)))  # of users with a history
+        return Network(self.config, item_vectors.float(), mean_length)
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
