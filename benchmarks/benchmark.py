@@ -11,6 +11,7 @@ the configurations that the temporal one chose.
 import argparse
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from hybridvae.comparison import compare
 from hybridvae.config import parse_config
 from hybridvae.errors import HybridVAEError
 from hybridvae.evaluation import Judgement
-from hybridvae.experiments.grid import configurations
+from hybridvae.experiments.grid import Grid, configurations, points
 from hybridvae.files import read_json, read_yaml, write_json
 from hybridvae.interactions import read_interactions, read_targets
 from hybridvae.models import Context, create
@@ -71,6 +72,7 @@ def benchmark(arguments: argparse.Namespace) -> None:
     workspaces = Workspaces(dataset, strategy, arguments.jobs)
     if strategy == "temporal":
         tried = read_json(tuning)["models"] if wanted else {}
+        check_names(tried, params["grid"]["search"], tuning)
         if not arguments.tuned:
             found = tune(workspaces, params | {"models": arguments.tune or params["models"]}, dataset)
             tried |= {model: with_earlier(entries, tried.get(model, [])) for model, entries in found.items()}
@@ -166,6 +168,21 @@ def tune(workspaces: Workspaces, params: Block, dataset: str) -> dict[str, list[
         )
     )
     return {model: [found[run] for run in runs if run.model == model and run in found] for model in params["models"]}
+
+
+def check_names(tried: Mapping[str, list[Block]], grids: Mapping[str, Grid], tuning: Path) -> None:
+    """Earlier tries must name every parameter of today's grid, or they would get today's defaults when chosen.
+
+    Raises:
+        HybridVAEError: one does not.
+    """
+    for model, entries in tried.items():
+        names = set().union(*points(grids.get(model, {})))
+        if missing := set().union(*(names - set(entry["parameters"]) for entry in entries)):
+            raise HybridVAEError(
+                f"{tuning} has tries of {model} that say nothing of {', '.join(sorted(missing))}, "
+                "which is newer in grid.search than they are: add the values they had."
+            )
 
 
 def with_earlier(tried: list[Block], earlier: list[Block]) -> list[Block]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from conftest import ROOT
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import ablation
-from benchmark import average, configurations, ndcg_of, with_earlier
+from benchmark import average, check_names, configurations, ndcg_of, with_earlier
 from defaults import least_loss, overrides, with_parameters
 
 from hybridvae.config import parse_config
@@ -59,6 +60,14 @@ def test_what_an_earlier_grid_tried_still_counts():
     again = [{"parameters": {"k": 3}, "ndcg@10": 0.4}, {"parameters": {"k": 1}, "ndcg@10": 0.2}]
     assert with_earlier(again, earlier) == [*again, earlier[1]]
     assert with_earlier(again, []) == again
+
+
+def test_tries_older_than_a_parameter_of_the_grid_are_refused():
+    tried = {"ease": [{"parameters": {"k": 1}}, {"parameters": {"k": 1, "recency": 0.5}}]}
+    check_names(tried, {"ease": {"k": [1, 2]}}, Path("shop.json"))
+    check_names(tried, {}, Path("shop.json"))
+    with pytest.raises(HybridVAEError, match=r"shop.json has tries of ease that say nothing of recency"):
+        check_names(tried, {"ease": {"k": [1], "recency": [0.0]}}, Path("shop.json"))
 
 
 def test_seeds_are_averaged_user_by_user():
