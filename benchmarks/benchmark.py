@@ -152,7 +152,7 @@ def tune(workspaces: Workspaces, params: Block, dataset: str) -> dict[str, list[
         spent[run.model] += seconds / workspaces.jobs
         metrics = read_json(folder / "metrics" / "validation" / f"{run.model}.json")
         return {
-            "parameters": {key: run.block[key] for key in params["grid"]["search"].get(run.model, {})},
+            "parameters": {name: run.block[name] for name in names_of(params["grid"]["search"].get(run.model, {}))},
             "ndcg@10": metrics["full"]["ndcg@10"]["mean"],
             "epochs": read_json(folder / "data" / "validate" / dataset / run.model / "fit.json")["epochs"],
             "seconds": seconds,
@@ -177,12 +177,17 @@ def check_names(tried: Mapping[str, list[Block]], grids: Mapping[str, Grid], tun
         HybridVAEError: one does not.
     """
     for model, entries in tried.items():
-        names = set().union(*points(grids.get(model, {})))
-        if missing := set().union(*(names - set(entry["parameters"]) for entry in entries)):
+        names = names_of(grids.get(model, {}))
+        if missing := {name for name in names for entry in entries if name not in entry["parameters"]}:
             raise HybridVAEError(
                 f"{tuning} has tries of {model} that say nothing of {', '.join(sorted(missing))}, "
                 "which is newer in grid.search than they are: add the values they had."
             )
+
+
+def names_of(grid: Grid) -> list[str]:
+    """The parameters of a grid, or of several."""
+    return list(dict.fromkeys(name for point in points(grid) for name in point))
 
 
 def with_earlier(tried: list[Block], earlier: list[Block]) -> list[Block]:

@@ -13,7 +13,7 @@ from conftest import ROOT
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import ablation
-from benchmark import average, check_names, configurations, ndcg_of, with_earlier
+from benchmark import average, check_names, configurations, names_of, ndcg_of, with_earlier
 from defaults import least_loss, overrides, with_parameters
 
 from hybridvae.config import parse_config
@@ -68,6 +68,8 @@ def test_tries_older_than_a_parameter_of_the_grid_are_refused():
     check_names(tried, {}, Path("shop.json"))
     with pytest.raises(HybridVAEError, match=r"shop.json has tries of ease that say nothing of recency"):
         check_names(tried, {"ease": {"k": [1], "recency": [0.0]}}, Path("shop.json"))
+    assert names_of([{"k": [1], "recency": [0.0]}, {"k": [2], "shrink": [1]}]) == ["k", "recency", "shrink"]
+    assert names_of({}) == []
 
 
 def test_seeds_are_averaged_user_by_user():
