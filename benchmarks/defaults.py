@@ -14,7 +14,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
 from runs import ROOT
 
 from hybridvae.experiments.grid import with_parameters
@@ -56,16 +55,16 @@ def least_loss(tunings: list[list[dict[str, Any]]]) -> tuple[dict[str, Any], lis
     Args:
         tunings: of each data set, the configurations tried: [{"parameters", "ndcg@10", ...}].
     """
-    figures = pd.DataFrame(
-        {
-            number: {json.dumps(entry["parameters"], sort_keys=True): entry["ndcg@10"] for entry in tuning}
-            for number, tuning in enumerate(tunings)
-        }
-    )
-    losses = (1 - figures / figures.max()).dropna()
-    order = [json.dumps(entry["parameters"], sort_keys=True) for entry in tunings[0]]
-    name = min(losses.index, key=lambda name: (losses.loc[name].max(), order.index(name)))
-    return json.loads(name), losses.loc[name].tolist()
+    figures = [
+        {json.dumps(entry["parameters"], sort_keys=True): entry["ndcg@10"] for entry in tuning} for tuning in tunings
+    ]
+    losses = {
+        name: [1 - of_dataset[name] / max(of_dataset.values()) for of_dataset in figures]
+        for name in figures[0]
+        if all(name in of_dataset for of_dataset in figures)
+    }
+    least = min(losses, key=lambda name: max(losses[name]))
+    return json.loads(least), losses[least]
 
 
 def overrides(parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
