@@ -28,8 +28,8 @@ import yaml
 
 from hybridvae.checkpoint import Origin, write_checkpoint
 from hybridvae.errors import HybridVAEError
-from hybridvae.files import read_yaml, write_frame, write_json, write_text
-from hybridvae.interactions import read_interactions, write_vectors
+from hybridvae.files import read_yaml, write_arrays, write_frame, write_json, write_text
+from hybridvae.interactions import read_interactions
 from hybridvae.models import Context, create
 from hybridvae.service import read_engine, use_one_thread
 
@@ -97,7 +97,8 @@ def build(root: Path) -> None:
     write_frame(fit / "rows.parquet", rows)
     write_frame(test / "rows.parquet", rows.head(0))
     vectors = random.standard_normal((ITEMS, 384), dtype=np.float32)
-    write_vectors(root / "data/embed/drawn/items.safetensors", vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    write_arrays(root / "data/embed/drawn/items.safetensors", {"vectors": vectors})
     known = read_interactions(fit, upto="validation", vectors=root / "data/embed/drawn/items.safetensors")
     model = create("hybridvae", params["hybridvae"], Context(device="cpu"), epochs=1)
     model.fit(known)

@@ -3,8 +3,7 @@
 from stage import DATASET, PARAMS, block, cache, data, metrics, run
 
 from hybridvae.embedding import EmbedConfig, embed_texts, without_meaning
-from hybridvae.files import write_json
-from hybridvae.interactions import write_vectors
+from hybridvae.files import write_arrays, write_json
 from hybridvae.itemtext import TextConfig, gather_item_texts
 from hybridvae.training import choose_device
 
@@ -14,7 +13,7 @@ def main() -> str:
     texts = gather_item_texts(data("clean"), data("split", "fit"), block("text", TextConfig))
     vectors = embed_texts(texts, config, cache=cache(), device=str(choose_device(PARAMS["device"])))
     vectors = without_meaning(vectors, config, seed=PARAMS["split"]["seed"])
-    write_vectors(data("embed") / "items.safetensors", vectors)
+    write_arrays(data("embed") / "items.safetensors", {"vectors": vectors})
     without = sum(not text for text in texts)
     report = {"dataset": DATASET, "model": config.model, "items": len(texts), "items_without_text": without}
     report |= {"distinct_texts": len(set(texts)), "mean_characters": sum(map(len, texts)) / len(texts)}

@@ -102,7 +102,7 @@ def test_saved_and_loaded_scores_are_equal_and_no_history_is_stored(name, tmp_pa
     model.save(tmp_path)
     again = load(name, tmp_path, interactions, Context(device="cpu"))
     assert np.array_equal(model.scores(np.arange(20)), again.scores(np.arange(20)))
-    assert {path.suffix for path in tmp_path.iterdir()} <= {".safetensors", ".npz", ".json"}
+    assert {path.suffix for path in tmp_path.iterdir()} <= {".safetensors", ".json"}
 
 
 @pytest.mark.parametrize("name", ALL)

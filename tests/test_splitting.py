@@ -172,8 +172,8 @@ def test_candidates_are_uniform_over_what_was_never_rated():
 def test_the_split_seed_alone_decides_the_candidates(tmp_path):
     records = [r for u in range(12) for r in history(f"u{u}", [f"i{(u * 3 + n) % 40:02d}" for n in range(6)])]
     run(tmp_path, records, candidates=5)
-    first = (tmp_path / "split/test/candidates.npz").read_bytes()
+    first = (tmp_path / "split/test/candidates.safetensors").read_bytes()
     run(tmp_path, records, candidates=5)
-    assert (tmp_path / "split/test/candidates.npz").read_bytes() == first
+    assert (tmp_path / "split/test/candidates.safetensors").read_bytes() == first
     run(tmp_path, records, candidates=5, seed=1)
-    assert (tmp_path / "split/test/candidates.npz").read_bytes() != first
+    assert (tmp_path / "split/test/candidates.safetensors").read_bytes() != first

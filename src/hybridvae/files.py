@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pandas as pd
 
 _CHUNK = 1 << 20  # bytes read at a time
@@ -78,6 +79,18 @@ def write_frame(path: Path, frame: "pd.DataFrame") -> None:
     """Write a data frame to Parquet without its index, atomically."""
     with atomic_path(path) as partial:
         frame.to_parquet(partial, index=False, compression="zstd")
+
+
+def write_arrays(path: Path, arrays: "Mapping[str, npt.NDArray[Any]]") -> None:
+    """Write named arrays as safetensors, atomically.
+
+    Unlike NumPy's own archives these have the same bytes under every version of Python, whose zip headers differ.
+    """
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    with atomic_path(path) as partial:
+        save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, partial)
 
 
 def write_csv(path: Path, frame: "pd.DataFrame") -> None:

@@ -7,10 +7,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from scipy import sparse
-
-from hybridvae.files import atomic_path
 
 IntArray: TypeAlias = npt.NDArray[np.integer[Any]]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
@@ -137,13 +135,7 @@ def by_recency(histories: sparse.csr_matrix, recency: float) -> sparse.csr_matri
     return sparse.csr_matrix((weights, histories.indices, histories.indptr), shape=histories.shape)
 
 
-def write_vectors(path: Path, vectors: FloatArray) -> None:
-    """Write (I, D) item vectors as safetensors, atomically."""
-    with atomic_path(path) as partial:
-        save_file({"vectors": vectors}, partial)
-
-
 def read_targets(folder: Path) -> Targets:
     """Read the targets and candidates of the part that a folder of `split` holds."""
-    with np.load(folder / "candidates.npz", allow_pickle=False) as stored:
-        return Targets(stored["users"], stored["items"], stored["candidates"], int(stored["part"]))
+    stored = load_file(folder / "candidates.safetensors")
+    return Targets(stored["users"], stored["items"], stored["candidates"], int(stored["part"]))

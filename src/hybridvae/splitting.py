@@ -9,7 +9,7 @@ import pandas as pd
 
 from hybridvae import sql
 from hybridvae.errors import HybridVAEError
-from hybridvae.files import atomic_path
+from hybridvae.files import write_arrays
 from hybridvae.interactions import IntArray, read_interactions, read_targets
 from hybridvae.seeds import random_generator
 
@@ -134,8 +134,8 @@ def _draw_all_candidates(fit: Path, test: Path, config: SplitConfig) -> None:
         users, items = targets["user_index"].to_numpy(), targets["item_index"].to_numpy()
         random = random_generator(config.seed, "split", "candidates", name)
         candidates = draw_candidates(users, starts, seen, n_items=n_items, count=config.candidates, random=random)
-        with atomic_path(folder / "candidates.npz") as partial, partial.open("wb") as file:
-            np.savez(file, users=users, items=items, candidates=candidates, part=part)
+        arrays = {"users": users, "items": items, "candidates": candidates, "part": np.array(part)}
+        write_arrays(folder / "candidates.safetensors", arrays)
     check_split(rows, fit, test)
 
 

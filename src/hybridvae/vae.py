@@ -191,8 +191,8 @@ class VAERecommender(ABC):
         self.histories: sparse.csr_matrix
 
     @abstractmethod
-    def build(self, n_items: int, item_vectors: Tensor | None) -> VAENetwork:
-        """The untrained network."""
+    def build(self, interactions: Interactions, item_vectors: Tensor | None) -> VAENetwork:
+        """The untrained network for such interactions."""
 
     @property
     def epochs(self) -> int:
@@ -214,7 +214,7 @@ class VAERecommender(ABC):
         self._output_vectors = None
         self.histories = interactions.histories
         torch.manual_seed(derive_seed(seed, self.name, "start"))
-        network = self.build(interactions.n_items, None if vectors is None else torch.from_numpy(vectors))
+        network = self.build(interactions, None if vectors is None else torch.from_numpy(vectors))
         self.network = network.to(self.device)
         groups = self.network.parameter_groups()
         trained = [parameter for group in groups for parameter in group["params"]]
@@ -307,7 +307,7 @@ class VAERecommender(ABC):
         """Read what `save` wrote."""
         model = cls(read_config(cls.config_type, folder), context)
         tensors = load_file(folder / "model.safetensors")
-        model.network = model.build(interactions.n_items, tensors.pop("item_vectors", None))
+        model.network = model.build(interactions, tensors.pop("item_vectors", None))
         model.network.load_state_dict(tensors)
         model.network.to(model.device)
         model._output_vectors = model.network.output_vectors.detach()

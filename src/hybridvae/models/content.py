@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from scipy import sparse
 
 from hybridvae.config import read_config
 from hybridvae.errors import HybridVAEError
-from hybridvae.files import atomic_path, write_json
+from hybridvae.files import write_arrays, write_json
 from hybridvae.interactions import FloatArray, IntArray, Interactions, by_recency
 from hybridvae.models import Context, OnEpoch, Validation
 
@@ -93,8 +93,7 @@ class Model:
 
     def save(self, folder: Path) -> None:
         """Write `model.safetensors`, the (I, D) vectors as compared, and `config.json`."""
-        with atomic_path(folder / "model.safetensors") as partial:
-            save_file({"vectors": self.vectors}, partial)
+        write_arrays(folder / "model.safetensors", {"vectors": self.vectors})
         write_json(folder / "config.json", asdict(self.config))
 
     @classmethod

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from scipy import sparse
 
 from hybridvae.config import read_config
 from hybridvae.errors import HybridVAEError
-from hybridvae.files import atomic_path, write_json
+from hybridvae.files import write_arrays, write_json
 from hybridvae.interactions import FloatArray, IntArray, Interactions, by_recency
 from hybridvae.models import Context, OnEpoch, Validation
 
@@ -82,8 +82,7 @@ class Model:
             triangle[start : start + row] = self.others[row, :row]
             triangle[start + row] = self.diagonal[row]
             start += row + 1
-        with atomic_path(folder / "model.safetensors") as partial:
-            save_file({"triangle": triangle}, partial)
+        write_arrays(folder / "model.safetensors", {"triangle": triangle})
         write_json(folder / "config.json", asdict(self.config))
 
     @classmethod

@@ -221,12 +221,13 @@ class Model(VAERecommender):
     name = "hybridvae"
     config_type = Config
     needs_vectors = True
-    _mean_length = 1.0  # of the histories of a fit; a loaded network has its scale already
 
-    def build(self, n_items: int, item_vectors: Tensor | None) -> Network:
-        """The untrained network around the item vectors."""
+    def build(self, interactions: Interactions, item_vectors: Tensor | None) -> Network:
+        """The untrained network around the item vectors, scaled for histories of this mean length."""
         assert item_vectors is not None  # fit and load see to it
-        return Network(self.config, item_vectors.float(), self._mean_length)
+        histories = interactions.histories
+        mean_length = histories.nnz / max(1, np.count_nonzero(np.diff(histories.indptr)))
+        return Network(self.config, item_vectors.float(), max(1.0, mean_length))
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
@@ -239,8 +240,6 @@ class Model(VAERecommender):
         if interactions.item_vectors is not None:
             vectors = whitened(interactions.item_vectors, self.config.whitening)
             interactions = replace(interactions, item_vectors=vectors)
-        lengths = np.diff(interactions.histories.indptr)
-        self._mean_length = float(lengths[lengths > 0].mean())
         super().fit(interactions, validation=validation, on_epoch=on_epoch)
         with torch.no_grad():
             for weights in self.network.parameters():

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from hybridvae.config import read_config
-from hybridvae.files import atomic_path, write_json
+from hybridvae.files import write_arrays, write_json
 from hybridvae.interactions import FloatArray, IntArray, Interactions, by_recency
 from hybridvae.models import Context, OnEpoch, Validation
 from hybridvae.seeds import derive_seed
@@ -98,8 +98,7 @@ class Model:
 
     def save(self, folder: Path) -> None:
         """Write `model.safetensors`, the (I, F) item factors, and `config.json`."""
-        with atomic_path(folder / "model.safetensors") as partial:
-            save_file({"item_factors": self.item_factors}, partial)
+        write_arrays(folder / "model.safetensors", {"item_factors": self.item_factors})
         write_json(folder / "config.json", asdict(self.config))
 
     @classmethod

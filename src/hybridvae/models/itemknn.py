@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
+from safetensors.numpy import load_file
 from scipy import sparse
 
 from hybridvae.config import read_config
-from hybridvae.files import atomic_path, write_json
+from hybridvae.files import write_arrays, write_json
 from hybridvae.interactions import FloatArray, IntArray, Interactions, by_recency
 from hybridvae.models import Context, OnEpoch, Validation
 from hybridvae.ranking import top_k
@@ -83,15 +84,17 @@ class Model:
         return np.asarray((weights @ self.similarity).todense(), dtype=np.float32)
 
     def save(self, folder: Path) -> None:
-        """Write `similarity.npz`, the (I, I) kept similarities (row history, column scored), and `config.json`."""
-        with atomic_path(folder / "similarity.npz") as partial, partial.open("wb") as file:
-            sparse.save_npz(file, self.similarity)
+        """Write `model.safetensors`, the CSR arrays of `similarity` (I, I), and `config.json`."""
+        kept = self.similarity  # row: item of the history; column: item scored
+        write_arrays(folder / "model.safetensors", {"data": kept.data, "indices": kept.indices, "indptr": kept.indptr})
         write_json(folder / "config.json", asdict(self.config))
 
     @classmethod
     def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
         """Read what `save` wrote."""
         model = cls(read_config(Config, folder), context)
-        model.similarity = sparse.load_npz(folder / "similarity.npz").tocsr()
+        stored = load_file(folder / "model.safetensors")
+        shape = (interactions.n_items, interactions.n_items)
+        model.similarity = sparse.csr_matrix((stored["data"], stored["indices"], stored["indptr"]), shape=shape)
         model.histories = interactions.histories
         return model

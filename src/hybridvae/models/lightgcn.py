@@ -14,13 +14,13 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.numpy import load_file
 from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hybridvae import training
-from hybridvae.files import atomic_path
+from hybridvae.files import write_arrays
 from hybridvae.interactions import FloatArray, IntArray, Interactions
 from hybridvae.models import Context, EpochMetrics, OnEpoch, Validation
 from hybridvae.seeds import derive_seed, random_generator
@@ -225,14 +225,12 @@ class Model:
 
     def save(self, folder: Path) -> None:
         """Write `model.safetensors`: the propagated embeddings of users and items."""
-        tensors = {"users": torch.from_numpy(self.users.copy()), "items": torch.from_numpy(self.items.copy())}
-        with atomic_path(folder / "model.safetensors") as partial:
-            save_file(tensors, partial)
+        write_arrays(folder / "model.safetensors", {"users": self.users, "items": self.items})
 
     @classmethod
     def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
         """Read what `save` wrote."""
         model = cls(Config(), context)
-        tensors = load_file(folder / "model.safetensors")
-        model.users, model.items = tensors["users"].numpy(), tensors["items"].numpy()
+        embeddings = load_file(folder / "model.safetensors")
+        model.users, model.items = embeddings["users"], embeddings["items"]
         return model

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hybridvae.interactions import Interactions
 from hybridvae.vae import Bag, VAEConfig, VAENetwork, VAERecommender
 
 
@@ -74,6 +75,6 @@ class Model(VAERecommender):
     config_type = Config
     needs_vectors = False
 
-    def build(self, n_items: int, item_vectors: Tensor | None) -> Network:
-        """The untrained network."""
-        return Network(self.config, n_items)
+    def build(self, interactions: Interactions, item_vectors: Tensor | None) -> Network:
+        """The untrained network for such interactions."""
+        return Network(self.config, interactions.n_items)

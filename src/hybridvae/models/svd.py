@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
-from hybridvae.files import atomic_path
+from hybridvae.files import write_arrays
 from hybridvae.interactions import FloatArray, IntArray, Interactions
 from hybridvae.models import Context, OnEpoch, Validation
 from hybridvae.seeds import derive_seed
@@ -91,8 +91,7 @@ class Model:
 
     def save(self, folder: Path) -> None:
         """Write `model.safetensors`."""
-        with atomic_path(folder / "model.safetensors") as partial:
-            save_file(self.parameters, partial)
+        write_arrays(folder / "model.safetensors", self.parameters)
 
     @classmethod
     def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
