@@ -37,7 +37,11 @@ def main() -> None:
         sys.exit(f"defaults: --models names {', '.join(sorted(unknown))}: {', '.join(tunings[0])} were tuned.")
     best = {}
     for model in arguments.models or tunings[0]:
-        best[model], losses = least_loss([tuning[model] for tuning in tunings])
+        found = least_loss([tuning[model] for tuning in tunings])
+        if found is None:
+            print(f"{model}: no configuration was tried on all of {', '.join(chosen)}: its block stays as it is")
+            continue
+        best[model], losses = found
         lost = ", ".join(f"{loss:.1%} on {dataset}" for dataset, loss in zip(chosen, losses, strict=True))
         print(f"{model}: {json.dumps(best[model])}, below the best by {lost}")
     with_parameters(ROOT / "params.yaml", best)
@@ -49,8 +53,10 @@ def main() -> None:
         write_json(path, report)
 
 
-def least_loss(tunings: list[list[dict[str, Any]]]) -> tuple[dict[str, Any], list[float]]:
+def least_loss(tunings: list[list[dict[str, Any]]]) -> tuple[dict[str, Any], list[float]] | None:
     """A model's grid values of least loss, and what share of the best figure they lose on each data set.
+
+    None if no configuration was tried on all of them.
 
     Args:
         tunings: of each data set, the configurations tried: [{"parameters", "ndcg@10", ...}].
@@ -63,6 +69,8 @@ def least_loss(tunings: list[list[dict[str, Any]]]) -> tuple[dict[str, Any], lis
         for name in figures[0]
         if all(name in of_dataset for of_dataset in figures)
     }
+    if not losses:
+        return None
     least = min(losses, key=lambda name: max(losses[name]))
     return json.loads(least), losses[least]
 

@@ -191,9 +191,12 @@ def test_the_defaults_are_those_that_lose_least_where_they_lose_most():
 
     # The best are 0.4, 0.3 and 0.3; the last was not reached on the third data set. Largest losses 2/3, 1/3 and 3/4.
     tunings = [tried(0.2, 0.3, 0.1, 0.4), tried(0.3, 0.2, 0.1, 0.3), tried(0.1, 0.3, 0.2)]
-    parameters, losses = least_loss(tunings)
+    found = least_loss(tunings)
+    assert found is not None
+    parameters, losses = found
     assert parameters == {"a": 1}
     assert losses == pytest.approx([1 / 4, 1 / 3, 0])
+    assert least_loss([tried(0.1), []]) is None
 
 
 def test_overrides_are_what_differs_from_the_defaults():
