@@ -13,7 +13,8 @@ from tempfile import TemporaryDirectory
 from hybridvae.cleaning import CleanConfig, clean
 from hybridvae.embedding import EmbedConfig, embed_texts
 from hybridvae.evaluation import judge, validation_ndcg
-from hybridvae.interactions import read_interactions, read_targets, write_vectors
+from hybridvae.files import write_arrays
+from hybridvae.interactions import read_interactions, read_targets
 from hybridvae.itemtext import TextConfig, gather_item_texts
 from hybridvae.models import Context, create
 from hybridvae.recommending import Recommendations
@@ -32,7 +33,7 @@ def main(reviews: Path, metadata: Path | None, folder: Path) -> None:
 
     fit, vectors = folder / "split" / "fit", folder / "vectors.safetensors"
     texts = gather_item_texts(folder / "clean", fit, TextConfig())
-    write_vectors(vectors, embed_texts(texts, EmbedConfig(), cache=folder / "cache"))
+    write_arrays(vectors, {"vectors": embed_texts(texts, EmbedConfig(), cache=folder / "cache")})
 
     training = read_interactions(fit, upto="train", vectors=vectors)
     targets = read_targets(fit)
