@@ -54,8 +54,8 @@ compare: $(VENV)/ready ## print the experiments side by side, and means over see
 benchmark: $(VENV)/ready ## every model tuned, several seeds: DATASET=beauty SEEDS=5 [SPLIT=cold_items]
 	python benchmarks/benchmark.py $(DATASET) --seeds $(or $(SEEDS),5) --split $(or $(SPLIT),temporal)
 
-ablation: $(VENV)/ready ## HybridVAE with one thing changed at a time, on validation: DATASET=musical_instruments SEEDS=5
-	python benchmarks/ablation.py $(DATASET) --seeds $(or $(SEEDS),5)
+ablation: $(VENV)/ready ## HybridVAE with one thing changed at a time, on validation: DATASET=musical_instruments SEEDS=5 [EPOCHS=20]
+	python benchmarks/ablation.py $(DATASET) --seeds $(or $(SEEDS),5) $(if $(EPOCHS),--epochs $(EPOCHS))
 
 validate-judge: $(VENV)/ready ## the judge against published figures: DATA=folder with beauty_2014_5core.jsonl.gz
 	python benchmarks/validate_judge.py $(DATA)

@@ -1,6 +1,7 @@
 """What carries HybridVAE: the default with one thing changed at a time, judged on the validation part.
 
     python benchmarks/ablation.py musical_instruments --seeds 5
+    python benchmarks/ablation.py beauty --seeds 1 --epochs 20    # a large one, every fit cut short alike
 
 The variants stand in `ablation` of params.yaml. The outcome goes to docs/benchmarks/<dataset>-ablation.json, which
 `make docs` renders. Runs go as in benchmark.py: by DVC, of the commit, and on from where a run was stopped.
@@ -27,19 +28,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="HybridVAE with one thing changed at a time, on validation.")
     parser.add_argument("dataset", help="one of the sources of params.yaml")
     parser.add_argument("--seeds", type=int, default=5, help="(default: %(default)s)")
+    parser.add_argument("--epochs", type=int, help=f"at most, in every variant (default: {MODEL}.epochs)")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time (default: %(default)s)")
     arguments = parser.parse_args()
     try:
-        ablate(arguments.dataset, arguments.seeds, arguments.jobs)
+        ablate(arguments.dataset, arguments.seeds, arguments.jobs, epochs=arguments.epochs)
     except HybridVAEError as error:
         sys.exit(f"ablation: {error}")
 
 
-def ablate(dataset: str, n_seeds: int, jobs: int) -> None:
-    """Run every variant that applies to the data set with every seed, and write the results."""
+def ablate(dataset: str, n_seeds: int, jobs: int, *, epochs: int | None = None) -> None:
+    """Run every variant that applies to the data set with every seed, and write the results.
+
+    Args:
+        epochs: at most, in every variant, in place of hybridvae.epochs.
+    """
     params = read_yaml(ROOT / "params.yaml")
     if dataset not in params["sources"]:
         raise HybridVAEError(f"sources.{dataset} is not declared in params.yaml: declare it, or take one that is.")
+    if epochs is not None:
+        params[MODEL]["epochs"] = epochs
     blocks = {name: changed(params, changes) for name, changes in params["ablation"].items()}
     for name, changes in blocks.items():
         create(MODEL, changes[MODEL], Context())  # a mistake in a variant shows before the first run
@@ -67,8 +75,9 @@ def ablate(dataset: str, n_seeds: int, jobs: int) -> None:
         raise HybridVAEError(f"runs of {', '.join(missing)} failed (see above): mend them and run this command again.")
     report = {
         "dataset": dataset,
-        "command": f"make ablation DATASET={dataset} SEEDS={n_seeds}",
+        "command": f"make ablation DATASET={dataset} SEEDS={n_seeds}" + (f" EPOCHS={epochs}" if epochs else ""),
         "commit": workspaces.commit,
+        "epochs": params[MODEL]["epochs"],
         "seeds": seeds,
         "variants": {
             name: {

@@ -219,6 +219,7 @@ def test_writing_parameters_changes_their_lines_alone(tmp_path):
         (["validate_judge.py"], "make validate-judge DATA="),
         (["benchmark.py", "nowhere"], "sources.nowhere is not declared in params.yaml"),
         (["ablation.py", "nowhere"], "sources.nowhere is not declared in params.yaml"),
+        (["ablation.py", "ml-100k", "--epochs", "0"], "hybridvae: batch_size, epochs, patience and"),
         (["benchmark.py", "ml-100k", "--split", "sideways"], "use one of temporal, leave_one_out"),
         (["benchmark.py", "ml-100k", "--tune", "magic"], "--tune names magic: `models` has popularity, content"),
         (["benchmark.py", "ml-100k", "--tune", "ease", "--tuned"], "--tune goes neither with --tuned nor"),
