@@ -10,7 +10,7 @@ the configurations that the temporal one chose.
 
 import argparse
 import sys
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -134,7 +134,7 @@ def tune(workspaces: Workspaces, params: Block, dataset: str) -> dict[str, list[
     A model's minutes are those of the whole machine: a configuration that ran beside another counts half.
     """
     budget, seed = params["grid"]["budget"], params["seed"]
-    spent: Counter[str] = Counter()
+    spent: defaultdict[str, float] = defaultdict(float)
     runs = [
         Run.of(model, block, seed)
         for model in params["models"]

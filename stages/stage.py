@@ -14,8 +14,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from hybridvae.config import parse_config  # noqa: E402
 from hybridvae.errors import HybridVAEError  # noqa: E402
-from hybridvae.files import cache_folder as cache  # noqa: E402
-from hybridvae.files import read_yaml  # noqa: E402
+from hybridvae.files import cache_folder, read_yaml  # noqa: E402
 from hybridvae.progress import name_stage  # noqa: E402
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 PARAMS: dict[str, Any] = read_yaml(ROOT / "params.yaml")
 DATASET: str = PARAMS["dataset"]
+cache = cache_folder
 
 
 def model_name() -> str:

@@ -7,7 +7,8 @@ from hybridvae import figures
 from hybridvae.files import read_json
 from hybridvae.frames import comparison_frame, slices_frame
 from hybridvae.latent import users_map
-from hybridvae.models import Context, load
+from hybridvae.models import Context
+from hybridvae.models.hybridvae import Model
 
 FOLDER = ROOT / "plots" / "figures"
 
@@ -26,7 +27,7 @@ def main() -> str:
             title=f"HybridVAE on {DATASET}, fitted on the training part",
         )
         interactions = interactions_for(None, upto="validation")
-        model = load("hybridvae", data("train", "hybridvae"), interactions, Context(device=PARAMS["device"]))
+        model = Model.load(data("train", "hybridvae"), interactions, Context(device=PARAMS["device"]))
         places = users_map(model, interactions, seed=PARAMS["seed"])
         drawn["users"] = figures.users(places, title=f"HybridVAE's view of {len(places):,} users of {DATASET}")
     for name, figure in drawn.items():

@@ -35,7 +35,8 @@ class TwoSteps:
 folder = Path(sys.argv[1])
 interactions = read_interactions(folder / "fit", upto="train")
 targets = read_targets(folder / "fit")  # of the validation part: an idea is never tried on the test part
-others = {name: create(name, {}, Context()) for name in ("itemknn", "popularity")}
-for name, model in {"two steps": TwoSteps(), **others}.items():
-    judged = judge(model.fit(interactions).scores, interactions, targets)
+scorers = {"two steps": TwoSteps().fit(interactions).scores}
+scorers |= {name: create(name, {}, Context()).fit(interactions).scores for name in ("itemknn", "popularity")}
+for name, scores in scorers.items():
+    judged = judge(scores, interactions, targets)
     print(f"{name}: NDCG@10 {judged.per_user['full/ndcg@10'].mean():.4f}, coverage {judged.coverage:.2f}")
