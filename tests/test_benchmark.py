@@ -143,7 +143,7 @@ def an_ablation():
         "titles alone": variant([], {"text": {"fields": ["title"]}}, "no item has such text"),
     }
     about = {"dataset": "shop", "command": "make ablation DATASET=shop SEEDS=2", "commit": "abcdef0123456789"}
-    return about | {"seeds": [1, 2], "variants": variants}
+    return about | {"seeds": [1, 2], "epochs": 20, "variants": variants}
 
 
 def test_the_page_of_an_ablation():
@@ -152,6 +152,7 @@ def test_the_page_of_an_ablation():
     assert "| without bias | 0.1500 ± 0.0707 | -25.0% | 0.3000 ± 0.1414 | -25.0% | 1 of 2 |" in page
     assert "| titles alone | - (no item has such text) |" in page
     assert "- without bias: `hybridvae.item_bias` False" in page
+    assert "each was fitted for 20 epochs at most." in page
 
 
 def test_the_overview_of_ablations():

@@ -194,8 +194,8 @@ def ablation_page(report: Report) -> str:
             f"# {report['dataset']}, ablation of HybridVAE",
             "",
             "The default of `params.yaml` with one thing changed at a time. NDCG@10 on the **validation** part of the "
-            f"temporal split, mean and standard deviation over seeds {', '.join(map(str, report['seeds']))}; the last "
-            "column counts seeds by the full ranking. No variant was tuned by itself.",
+            f"temporal split, {_over(report['seeds'])}; the last column counts seeds by the full ranking. No "
+            f"variant was tuned by itself; each was fitted for {report['epochs']} epochs at most.",
             "",
             _origin(report, f"{report['dataset']}-ablation"),
             "",
@@ -320,6 +320,11 @@ def _slices(models: Report, slicing: str, prefix: str) -> str:
         values = [(name, of_model["slices"][slicing][name]["full"]["mean"]) for name in names]
         rows.append([title_of(model)] + [_bold(f"{value:.4f}", value == best[name]) for name, value in values])
     return _table(head, rows)
+
+
+def _over(seeds: list[int]) -> str:
+    """What the figures of so many seeds are."""
+    return f"mean and standard deviation over seeds {', '.join(map(str, seeds))}" if seeds[1:] else f"seed {seeds[0]}"
 
 
 def _origin(report: Report, name: str) -> str:
