@@ -4,11 +4,13 @@
 
 Each run is DVC's own `validate`, `train` and `evaluate` of the commit, so what was computed before comes back from
 the run cache, and a benchmark that was stopped goes on where it was. The outcome goes to
-docs/benchmarks/<dataset>.json, which `make docs` renders. Other splits than the temporal one are judged with
-the configurations that the temporal one chose.
+docs/benchmarks/<dataset>.json, which `make docs` renders. What was tried before on the same data, by
+docs/benchmarks/tuning/<dataset>.json, counts too: move that file away to begin anew. Other splits than the temporal
+one are judged with the configurations that the temporal one chose.
 """
 
 import argparse
+import shlex
 import sys
 from collections import defaultdict
 from collections.abc import Mapping
@@ -46,7 +48,7 @@ def main() -> None:
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--only-tune", action="store_true", help="stop before the test part is looked at")
     part.add_argument("--tuned", action="store_true", help="tune nothing: take what was tried from the tuning file")
-    parser.add_argument("--tune", nargs="+", metavar="MODEL", help="tune these, beside what the tuning file has")
+    parser.add_argument("--tune", nargs="+", metavar="MODEL", help="tune these alone")
     arguments = parser.parse_args()
     if arguments.tune and (arguments.tuned or arguments.split != "temporal"):
         sys.exit("benchmark: --tune goes neither with --tuned nor with another split than the temporal one.")
@@ -69,19 +71,22 @@ def benchmark(arguments: argparse.Namespace) -> None:
     wanted = tuned if strategy != "temporal" else tuning if arguments.tuned or arguments.tune else None
     if wanted and not wanted.exists():
         raise HybridVAEError(f"{wanted} does not exist: run the benchmark of the temporal split, with tuning, first.")
+    source = params["sources"][dataset]
+    raw_sha256 = source.get("sha256") or source.get("reviews_sha256")
+    tried = tried_before(tuning, raw_sha256, params["grid"]["search"]) if strategy == "temporal" else {}
     workspaces = Workspaces(dataset, strategy, arguments.jobs)
     if strategy == "temporal":
-        tried = read_json(tuning)["models"] if wanted else {}
-        check_names(tried, params["grid"]["search"], tuning)
         if not arguments.tuned:
             found = tune(workspaces, params | {"models": arguments.tune or params["models"]}, dataset)
             tried |= {model: with_earlier(entries, tried.get(model, [])) for model, entries in found.items()}
-        write_json(tuning, {"dataset": dataset, "models": tried})
+        write_json(tuning, {"dataset": dataset, "raw_sha256": raw_sha256, "models": tried})
         if arguments.only_tune:
             return
-        chosen = {model: max(entries, key=lambda entry: entry["ndcg@10"]) for model, entries in tried.items()}
-        blocks = {model: params[model] | entry["parameters"] for model, entry in chosen.items()}
-        counts = {model: len(entries) for model, entries in tried.items()}
+        if missing := [model for model in params["models"] if not tried.get(model)]:
+            raise HybridVAEError(f"nothing was tried of {', '.join(missing)}: run with --tune {' '.join(missing)}.")
+        chosen = {model: max(tried[model], key=lambda entry: entry["ndcg@10"]) for model in params["models"]}
+        blocks = {model: (params[model] or {}) | entry["parameters"] for model, entry in chosen.items()}
+        counts = {model: len(tried[model]) for model in params["models"]}
     else:
         known = read_json(tuned)["models"]
         blocks = {model: known[model]["parameters"] for model in params["models"]}
@@ -115,10 +120,9 @@ def benchmark(arguments: argparse.Namespace) -> None:
     name = dataset if strategy == "temporal" else f"{dataset}-{strategy}"
     report = {
         "dataset": dataset,
-        "command": f"make benchmark DATASET={dataset} SEEDS={arguments.seeds}"
-        + ("" if strategy == "temporal" else f" SPLIT={strategy}"),
+        "command": shlex.join(["python", "benchmarks/benchmark.py", *sys.argv[1:]]),
         "commit": workspaces.commit,
-        "raw_sha256": (source := params["sources"][dataset]).get("sha256") or source["reviews_sha256"],
+        "raw_sha256": raw_sha256,
         "split": strategy,
         "seeds": seeds,
         "threads": workspaces.threads,
@@ -170,12 +174,19 @@ def tune(workspaces: Workspaces, params: Block, dataset: str) -> dict[str, list[
     return {model: [found[run] for run in runs if run.model == model and run in found] for model in params["models"]}
 
 
-def check_names(tried: Mapping[str, list[Block]], grids: Mapping[str, Grid], tuning: Path) -> None:
-    """Earlier tries must name every parameter of today's grid, or they would get today's defaults when chosen.
+def tried_before(tuning: Path, raw_sha256: str | None, grids: Mapping[str, Grid]) -> dict[str, list[Block]]:
+    """Of each model what the tuning file holds, if there is one.
 
     Raises:
-        HybridVAEError: one does not.
+        HybridVAEError: the file is of other data, or a try in it says nothing of a parameter of today's grid, which
+            would get today's default when that try is chosen.
     """
+    if not tuning.exists():
+        return {}
+    known = read_json(tuning)
+    if known["raw_sha256"] != raw_sha256:
+        raise HybridVAEError(f"{tuning} is of raw data with another sha256: move it away, so that tuning begins anew.")
+    tried: dict[str, list[Block]] = known["models"]
     for model, entries in tried.items():
         names = names_of(grids.get(model, {}))
         if missing := {name for name in names for entry in entries if name not in entry["parameters"]}:
@@ -183,6 +194,7 @@ def check_names(tried: Mapping[str, list[Block]], grids: Mapping[str, Grid], tun
                 f"{tuning} has tries of {model} that say nothing of {', '.join(sorted(missing))}, "
                 "which is newer in grid.search than they are: add the values they had."
             )
+    return tried
 
 
 def names_of(grid: Grid) -> list[str]:

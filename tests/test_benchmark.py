@@ -1,8 +1,8 @@
 """The benchmark command: what it tries, how it averages, and how its results are shown."""
 
+import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from conftest import ROOT
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import ablation
-from benchmark import average, check_names, configurations, names_of, ndcg_of, points, with_earlier
+from benchmark import average, configurations, names_of, ndcg_of, points, tried_before, with_earlier
 from defaults import least_loss, overrides, with_parameters
 
 from hybridvae.config import parse_config
@@ -62,12 +62,17 @@ def test_what_an_earlier_grid_tried_still_counts():
     assert with_earlier(again, []) == again
 
 
-def test_tries_older_than_a_parameter_of_the_grid_are_refused():
+def test_tries_of_other_data_or_older_than_a_parameter_of_the_grid_are_refused(tmp_path):
+    file = tmp_path / "shop.json"
+    assert tried_before(file, "abc", {}) == {}
     tried = {"ease": [{"parameters": {"k": 1}}, {"parameters": {"k": 1, "recency": 0.5}}]}
-    check_names(tried, {"ease": {"k": [1, 2]}}, Path("shop.json"))
-    check_names(tried, {}, Path("shop.json"))
+    file.write_text(json.dumps({"raw_sha256": "abc", "models": tried}))
+    assert tried_before(file, "abc", {"ease": {"k": [1, 2]}}) == tried
+    assert tried_before(file, "abc", {}) == tried
     with pytest.raises(HybridVAEError, match=r"shop.json has tries of ease that say nothing of recency"):
-        check_names(tried, {"ease": {"k": [1], "recency": [0.0]}}, Path("shop.json"))
+        tried_before(file, "abc", {"ease": {"k": [1], "recency": [0.0]}})
+    with pytest.raises(HybridVAEError, match=r"shop.json is of raw data with another sha256: move it away"):
+        tried_before(file, "def", {})
     assert names_of([{"k": [1], "recency": [0.0]}, {"k": [2], "shrink": [1]}]) == ["k", "recency", "shrink"]
     assert names_of({}) == []
 
@@ -167,6 +172,8 @@ def test_the_overview_of_ablations():
     lines = ablation_overview([an_ablation(), other]).splitlines()
     assert lines[-1] == "| without text | - | -25.0% |", "what one data set alone has is shown too"
     assert "made at commit `abcdef012345`. It is older.\n" in ablation_page(other)
+    del other["command"]
+    assert "from `fair-ablation.json`, of commit `abcdef012345`. It is older.\n" in ablation_page(other)
 
 
 def test_every_variant_of_the_ablation_is_a_configuration_that_differs_in_one_thing():

@@ -325,11 +325,11 @@ def _over(seeds: list[int]) -> str:
 
 
 def _origin(report: Report, name: str) -> str:
-    """Which file a page was written from, and how that was made."""
+    """Which file a page was written from, and how that was made; one command did, or its remark says what did."""
+    made = f"which `{report['command']}` made at" if "command" in report else "of"
     raw = f" from raw reviews with sha256 `{report['raw_sha256'][:12]}...`" if "raw_sha256" in report else ""
-    return (
-        f"Written by `make docs` from `{name}.json`, which `{report['command']}` made at commit "
-        f"`{report['commit'][:12]}`{raw}." + (f" {report['remark']}" if "remark" in report else "")
+    return f"Written by `make docs` from `{name}.json`, {made} commit `{report['commit'][:12]}`{raw}." + (
+        f" {report['remark']}" if "remark" in report else ""
     )
 
 
