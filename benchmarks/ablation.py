@@ -31,6 +31,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help=f"at most, in every variant (default: {MODEL}.epochs)")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time (default: %(default)s)")
     arguments = parser.parse_args()
+    if min(arguments.seeds, arguments.jobs) < 1:
+        sys.exit("ablation: --seeds and --jobs must be at least 1.")
     try:
         ablate(arguments.dataset, arguments.seeds, arguments.jobs, epochs=arguments.epochs)
     except HybridVAEError as error:
@@ -54,7 +56,10 @@ def ablate(dataset: str, n_seeds: int, jobs: int, *, epochs: int | None = None) 
         parse_config(TextConfig, changes["text"], where=f"ablation.{name}.text")
         parse_config(EmbedConfig, changes["embed"], where=f"ablation.{name}.embed")
     workspaces = Workspaces(dataset, "temporal", jobs)
-    reasons = {name: inapplicable(workspaces, changes["text"], params["text"]) for name, changes in blocks.items()}
+    reasons = {
+        name: twin(name, blocks) or inapplicable(workspaces, changes["text"], params["text"])
+        for name, changes in blocks.items()
+    }
     seeds = [params["seed"] + number for number in range(n_seeds)]
     runs = {
         Run.of(MODEL, changes[MODEL], seed, {"embed": changes["embed"], "text": changes["text"]}): (name, seed)
@@ -98,6 +103,12 @@ def changed(params: Block, changes: Block) -> Block:
     if unknown := set(changes) - {MODEL, "embed", "text"}:
         raise HybridVAEError(f"ablation changes {', '.join(sorted(unknown))}: it can change {MODEL}, embed and text.")
     return {name: params[name] | changes.get(name, {}) for name in (MODEL, "embed", "text")}
+
+
+def twin(name: str, blocks: dict[str, Block]) -> str | None:
+    """Why a variant that is another one's double, say since it became the default, is not run; None if it is not."""
+    first = next(other for other, changes in blocks.items() if changes == blocks[name])
+    return None if first == name else f"the same as {first}"
 
 
 def inapplicable(workspaces: Workspaces, text: Block, default: Block) -> str | None:

@@ -50,6 +50,8 @@ def main() -> None:
     part.add_argument("--tuned", action="store_true", help="tune nothing: take what was tried from the tuning file")
     parser.add_argument("--tune", nargs="+", metavar="MODEL", help="tune these alone")
     arguments = parser.parse_args()
+    if min(arguments.seeds, arguments.jobs) < 1:
+        sys.exit("benchmark: --seeds and --jobs must be at least 1.")
     if arguments.tune and (arguments.tuned or arguments.split != "temporal"):
         sys.exit("benchmark: --tune goes neither with --tuned nor with another split than the temporal one.")
     try:
@@ -89,6 +91,8 @@ def benchmark(arguments: argparse.Namespace) -> None:
         counts = {model: len(tried[model]) for model in params["models"]}
     else:
         known = read_json(tuned)["models"]
+        if missing := [model for model in params["models"] if model not in known]:
+            raise HybridVAEError(f"{tuned} has no {', '.join(missing)}: run the benchmark of the temporal split first.")
         blocks = {model: known[model]["parameters"] for model in params["models"]}
         counts = dict.fromkeys(params["models"], 0)
 
@@ -109,7 +113,7 @@ def benchmark(arguments: argparse.Namespace) -> None:
                 pd.read_parquet(evaluated / "targets.parquet").assign(item_index=items),
                 read_json(folder / "metrics" / "test" / f"{run.model}.json")["full"]["coverage@10"],
             ),
-            "seconds": seconds_of("train", run, dataset, strategy),
+            "seconds": seconds_of("train", run, dataset, strategy, workspaces.threads),
         }
 
     for run, result in workspaces.each(f"{dataset}, test", runs, ("validate", "train", "evaluate"), collect):
@@ -152,7 +156,7 @@ def tune(workspaces: Workspaces, params: Block, dataset: str) -> dict[str, list[
     ]
 
     def collect(folder: Path, run: Run) -> Block:
-        seconds = seconds_of("validate", run, dataset, "temporal") or 0.0
+        seconds = seconds_of("validate", run, dataset, "temporal", workspaces.threads) or 0.0
         spent[run.model] += seconds / workspaces.jobs
         metrics = read_json(folder / "metrics" / "validation" / f"{run.model}.json")
         return {

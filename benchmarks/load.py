@@ -14,6 +14,7 @@ import platform
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -170,6 +171,9 @@ class Server:
         self.seconds_to_ready = 0.0
 
     def __enter__(self) -> "Server":
+        with socket.socket() as probe:
+            if not probe.connect_ex(("127.0.0.1", self._port)):
+                raise HybridVAEError(f"something answers at port {self._port} already: end it first.")
         start = time.perf_counter()
         self._process = subprocess.Popen(self._command, cwd=self._root, stdout=subprocess.DEVNULL)
         while True:
@@ -178,6 +182,7 @@ class Server:
                 break
             except OSError:
                 if self._process.poll() is not None or time.perf_counter() - start > 60:
+                    self.__exit__()
                     raise HybridVAEError("the server did not start: see above.") from None
                 time.sleep(0.02)
         self.seconds_to_ready = round(time.perf_counter() - start, 2)

@@ -80,9 +80,12 @@ class Workspace:
         write_text(self.folder / "params.yaml", yaml.safe_dump(self._params | changes, sort_keys=False))
 
     def _do(self, *command: str, where: Path | None = None) -> None:
-        done = subprocess.run(
-            command, cwd=where or self.folder, env=self._environment, capture_output=True, text=True, check=False
-        )
+        try:
+            done = subprocess.run(
+                command, cwd=where or self.folder, env=self._environment, capture_output=True, text=True, check=False
+            )
+        except FileNotFoundError:
+            raise HybridVAEError(f"there is no {command[0]} here: activate .venv, or use make.") from None
         if done.returncode:
             said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
             raise HybridVAEError(f"`{' '.join(command)}` failed in {self.folder}: {' / '.join(said[-4:])}")
@@ -142,13 +145,16 @@ class Workspaces:
                     yield result
 
 
-def seconds_of(stage: str, run: Run, dataset: str, strategy: str) -> float | None:
-    """Seconds that a stage's run took when it was last computed on this machine, from costs.jsonl; None if never."""
+def seconds_of(stage: str, run: Run, dataset: str, strategy: str, threads: int) -> float | None:
+    """Seconds that a stage's run last took on so many threads of this machine, from costs.jsonl; None if never."""
     found = None
     if (CACHE / "costs.jsonl").exists():
         for line in (CACHE / "costs.jsonl").read_text(encoding="utf-8").splitlines():
             cost = json.loads(line)
-            what = (cost["stage"], cost["model"], cost["seed"], cost["dataset"], cost["split"])
-            if what == (stage, run.model, run.seed, dataset, strategy) and cost["parameters"] == run.block:
+            what = (cost["stage"], cost["model"], cost["seed"], cost["dataset"], cost["split"], cost["threads"])
+            if (
+                what == (stage, run.model, run.seed, dataset, strategy, str(threads))
+                and cost["parameters"] == run.block
+            ):
                 found = float(cost["seconds"])
     return found

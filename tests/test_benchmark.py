@@ -13,6 +13,7 @@ from conftest import ROOT
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import ablation
+import runs
 from benchmark import average, configurations, names_of, ndcg_of, points, tried_before, with_earlier
 from defaults import least_loss, overrides, with_parameters
 
@@ -188,6 +189,25 @@ def test_every_variant_of_the_ablation_is_a_configuration_that_differs_in_one_th
         ablation.changed(PARAMS, {"split": {"seed": 2}})
 
 
+def test_a_variant_that_is_another_ones_double_is_not_run():
+    blocks = {"the default": {"hybridvae": {"beta": 1}}, "other": {"hybridvae": {"beta": 2}}}
+    blocks |= {"same": {"hybridvae": {"beta": 1}}}
+    assert [ablation.twin(name, blocks) for name in blocks] == [None, None, "the same as the default"]
+
+
+def test_seconds_are_those_of_as_many_threads(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "CACHE", tmp_path)
+    note = {"stage": "train", "model": "ease", "seed": 1, "dataset": "shop", "split": "temporal", "parameters": {}}
+    lines = [
+        json.dumps(note | {"threads": threads, "seconds": seconds}) for threads, seconds in (("1", 8.0), ("2", 5.0))
+    ]
+    (tmp_path / "costs.jsonl").write_text("\n".join(lines))
+    seconds = [
+        runs.seconds_of("train", runs.Run.of("ease", {}, 1), "shop", "temporal", threads) for threads in (1, 2, 3)
+    ]
+    assert seconds == [8.0, 5.0, None]
+
+
 def test_a_readme_without_the_section_says_what_to_add():
     with pytest.raises(HybridVAEError, match="no place for results"):
         with_section("nothing", "results", "table")
@@ -228,6 +248,7 @@ def test_writing_parameters_changes_their_lines_alone(tmp_path):
         (["benchmark.py", "nowhere"], "sources.nowhere is not declared in params.yaml"),
         (["ablation.py", "nowhere"], "sources.nowhere is not declared in params.yaml"),
         (["ablation.py", "ml-100k", "--epochs", "0"], "hybridvae: batch_size, epochs, patience and"),
+        (["benchmark.py", "ml-100k", "--jobs", "0"], "--seeds and --jobs must be at least 1"),
         (["benchmark.py", "ml-100k", "--split", "sideways"], "use one of temporal, leave_one_out"),
         (["benchmark.py", "ml-100k", "--tune", "magic"], "--tune names magic: `models` has popularity, content"),
         (["benchmark.py", "ml-100k", "--tune", "ease", "--tuned"], "--tune goes neither with --tuned nor"),
