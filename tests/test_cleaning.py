@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -38,6 +39,12 @@ def test_the_last_of_duplicates_counts(tmp_path):
 def test_ratings_from_the_threshold_on_are_positive(tmp_path):
     _, rows = run(tmp_path, [review("u", f"i{r}", r) for r in (1, 3.9, 4, 5)])
     assert rows.set_index("item_id").positive.to_dict() == {"i1": False, "i3.9": False, "i4": True, "i5": True}
+
+
+def test_a_threshold_between_whole_ratings_is_met_by_its_own_value(tmp_path):
+    config = replace(LOOSE, positive_rating=4.2)
+    _, rows = run(tmp_path, [review("u", f"i{r}", r) for r in (4.1, 4.2, 4.3)], config)
+    assert rows.set_index("item_id").positive.to_dict() == {"i4.1": False, "i4.2": True, "i4.3": True}
 
 
 def test_k_core_by_hand(tmp_path):

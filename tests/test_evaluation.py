@@ -73,6 +73,20 @@ def test_the_ideal_is_cut_at_k():
     assert row["full/ndcg@5"] == pytest.approx(1) and row["full/recall@5"] == pytest.approx(5 / 7)
 
 
+def test_targets_that_tie_with_each_other_fill_no_more_than_k_places():
+    # Nine targets share the places 1 to 9, so all have rank 5, and the list of five is full of them.
+    scores = np.array([[2.0] * 9 + [1.0] * 6], dtype=np.float32)
+    interactions, targets = world(np.zeros((1, 15)), [(0, i) for i in range(9)], [[14]] * 9)
+    row = judge(lambda users: scores[users], interactions, targets).per_user.iloc[0]
+    assert row["full/ndcg@5"] == 1 and row["full/recall@5"] == pytest.approx(5 / 9)
+    assert row["full/ndcg@10"] == pytest.approx(9 / math.log2(6) / sum(1 / math.log2(n) for n in range(2, 11)))
+
+
+def test_a_target_that_was_seen_ranks_last():
+    row = one_user([1, 5, 9, 4], target=2, candidates=[0], seen=[2])
+    assert row["full/mrr"] == 1 / 4
+
+
 def random_world(seed, n_users=30, n_items=40):
     random = np.random.default_rng(seed)
     ratings = (random.random((n_users, n_items)) < 0.2) * 5.0
@@ -150,6 +164,14 @@ def test_lists_coverage_and_popularity():
     outcome = judge(lambda users: scores[users], interactions, targets)
     assert outcome.coverage == 11 / 12  # user 0: items 1 to 10; user 1: items 2 to 11
     assert outcome.per_user["full/popularity@10"].tolist() == pytest.approx([0.1, 0.0])
+
+
+def test_a_list_holds_nothing_seen_even_where_little_is_left():
+    ratings = np.zeros((1, 12))
+    ratings[0, :9] = 5
+    interactions, targets = world(ratings, [(0, 9)], [[10]])
+    outcome = judge(lambda users: np.ones((1, 12)), interactions, targets)
+    assert outcome.coverage == 3 / 12 and outcome.per_user["full/popularity@10"].tolist() == [0.0]
 
 
 def test_cold_items_are_ranked_among_themselves_too():

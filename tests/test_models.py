@@ -165,6 +165,8 @@ def test_unknown_keys_are_refused(name):
         ({"latent_dim": 6.5}, "latent_dim is 6.5: it must be a whole number"),
         ({"learning_rate": "1e-3"}, "must be a number"),
         ({"hidden_dims": 512}, "must be a list"),
+        ({"hidden_dims": []}, "there must be a hidden layer"),
+        (5, "hybridvae is 5: it must be a block of parameters"),
         ({"input_dropout": -0.1}, "input_dropout must lie"),
         ({"linear_dim": -1}, "linear_dim and linear_decay must not be negative"),
         ({"scale": 0.0}, "scale must be positive"),
@@ -498,6 +500,39 @@ def test_a_killed_fit_goes_on_and_ends_with_the_same_weights(tmp_path, validated
         assert torch.equal(tensor, resumed.network.state_dict()[name]), name
     context.state.forget()
     assert not any((tmp_path / "b").iterdir())
+
+
+def test_a_fit_ends_at_a_validation_and_not_before_it():
+    block = BLOCKS["hybridvae"] | {"epochs": 40, "patience": 3, "validate_every": 5}
+    figures = iter([0.1, 0.2, 0.3, 0.3, 0.4])  # of epochs 5, 10, 15 and 20: the last brings nothing better
+    told = []
+    model = create("hybridvae", block, Context(seed=5, device="cpu"))
+    model.fit(
+        interactions_of(checkerboard()), validation=lambda _: next(figures), on_epoch=lambda *epoch: told.append(epoch)
+    )
+    assert len(told) == 20 and model.epochs == 15
+
+
+def test_a_seed_below_zero_is_refused():
+    with pytest.raises(HybridVAEError, match="the seed -1 is negative"):
+        create("hybridvae", {}, Context(seed=-1, device="cpu")).fit(interactions_of(checkerboard()))
+
+
+def test_text_that_is_not_there_is_near_to_nothing():
+    interactions = interactions_of(np.eye(30))
+    vectors = np.random.default_rng(0).normal(size=(30, 384)).astype("f")
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[-1] = vectors[:-1].mean(axis=0, dtype=np.float64)  # as embed_texts gives an item without text
+    model = create("content", {"centred": True}, Context()).fit(replace(interactions, item_vectors=vectors))
+    assert not model.scores(np.array([29])).any()
+    scores = model.scores(np.array([0]))[0]
+    assert scores[0] == pytest.approx(1) and scores[29] == 0 and np.count_nonzero(scores) == 29
+
+
+def test_a_catalogue_beyond_the_memory_is_refused_in_words(monkeypatch):
+    monkeypatch.setattr("hybridvae.models.ease._memory", lambda: 1000)
+    with pytest.raises(HybridVAEError, match="ease needs a dense matrix of all items with all items"):
+        fitted("ease", interactions_of(checkerboard()))
 
 
 def test_another_fit_never_goes_on_from_this_one(tmp_path):

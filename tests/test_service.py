@@ -136,6 +136,10 @@ def test_half_a_checkpoint_is_said_to_be_one(done, tmp_path):
     (folder / "model.safetensors").unlink()
     with pytest.raises(HybridVAEError, match="cannot be read"):
         load_model(folder)
+    for name in ("items.parquet", "checkpoint.json"):
+        (folder / name).write_bytes(b"half")
+        with pytest.raises(HybridVAEError, match="cannot be read"):
+            load_model(folder)
 
 
 def test_every_trained_model_can_be_asked_by_name(client):

@@ -41,8 +41,10 @@ def test_bootstrap_agrees_with_scipy():
 
 
 def test_effect_size_by_hand():
-    assert effect_size(np.array([1.0, 3.0])) == pytest.approx(2 / np.sqrt(2))
-    assert effect_size(np.zeros(5)) == 0.0
+    assert effect_size(np.array([1.0, 3.0]), np.ones(2)) == pytest.approx(2 / np.sqrt(2))
+    assert effect_size(np.zeros(5), np.ones(5)) == 0.0
+    # Of weighted users the sign is that of the weighted mean, (9 - 2) / 11; the variance 2 x (9 x 16 + 2 x 324) / 11^3.
+    assert effect_size(np.array([1.0, -1.0]), np.array([9.0, 2.0])) == pytest.approx((7 / 11) / np.sqrt(1584 / 1331))
 
 
 def frame(sampled, full, targets):

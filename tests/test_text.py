@@ -96,6 +96,17 @@ def test_another_model_has_another_cache(tmp_path):
     assert other.asked == ["a"]
 
 
+def test_another_content_of_a_models_folder_or_another_device_has_another_cache(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for content, device in (("one", "cpu"), ("two", "cpu"), ("two", "cuda")):
+        (folder / "weights").write_text(content)
+        encoder = Counting()
+        for _ in range(2):
+            embed_texts(["a"], EmbedConfig(model=str(folder)), cache=tmp_path, encoder=encoder, device=device)
+        assert encoder.asked == ["a"], (content, device)
+
+
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path):
     texts = [f"{chr(97 + n % 26)} text {n}" for n in range(100)]
     config = EmbedConfig(batch_size=2)
@@ -108,11 +119,10 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path):
     assert resumed.tobytes() == whole.tobytes()
 
 
-def test_an_item_without_text_gets_the_neutral_unit_vector(tmp_path):
+def test_an_item_without_text_gets_the_mean_of_the_others(tmp_path):
     vectors = embed_texts(["a", "", "bcd"], EmbedConfig(), cache=tmp_path, encoder=Counting())
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-6)
-    mean = np.mean([[1, 1, 97], [3, 1, 98]], axis=0)
-    np.testing.assert_allclose(vectors[1], mean / np.linalg.norm(mean), rtol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(vectors[[0, 2]], axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(vectors[1], (vectors[0] + vectors[2]) / 2, rtol=1e-6)
 
 
 def test_no_text_at_all_is_an_error(tmp_path):

@@ -49,7 +49,7 @@ def compare(
             tests[model] = {
                 "difference": mean,
                 "relative": mean / level if level else 0.0,
-                "effect_size": effect_size(difference),
+                "effect_size": effect_size(difference, weights),
                 "p": sign_flip_p(weights * difference, permutations=config.permutations, random=random),
             }
         for test, corrected in zip(tests.values(), holm([test["p"] for test in tests.values()]), strict=True):

@@ -24,6 +24,8 @@ def parse_config(cls: type[T], block: Mapping[str, Any] | None, *, where: str) -
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     hints = get_type_hints(cls)
     values: dict[str, Any] = {}
+    if block is not None and not isinstance(block, Mapping):
+        raise HybridVAEError(f"{where} is {block!r}: it must be a block of parameters.")
     for key, value in (block or {}).items():
         if key not in fields:
             raise HybridVAEError(f"{where}.{key} is not a parameter: the known ones are {', '.join(fields) or 'none'}.")

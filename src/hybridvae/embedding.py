@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hybridvae.errors import HybridVAEError
+from hybridvae.files import sha256_of
 from hybridvae.interactions import FloatArray
 from hybridvae.progress import progress
 from hybridvae.seeds import random_generator
@@ -42,7 +43,8 @@ def embed_texts(
 ) -> FloatArray:
     """Encode I texts into L2-normalised rows, asking the model only for texts the cache does not hold.
 
-    An empty text gets the normalised mean of all the others: a defined vector that prefers nothing.
+    An empty text gets the mean of all the other rows, which is shorter: once they are centred it says nothing. A
+    batch holds the texts that are missing, so the last bits of a row depend on what the cache held before.
 
     Args:
         cache: folder that survives between runs; what is encoded is saved every few batches, so a
@@ -57,25 +59,27 @@ def embed_texts(
     """
     if not any(texts):
         raise HybridVAEError("no item has any text: add item metadata, or reviews with words, to the source.")
-    with closing(_open_cache(cache, config.model)) as store:
+    with closing(_open_cache(cache, config.model, device)) as store:
         wanted = sorted({text for text in texts if text}, key=lambda text: (-len(text), text))
         known = _load(store, wanted)
         missing = [text for text in wanted if text not in known]
         if missing:
             encode = encoder or load_encoder(config.model, device)
             known |= _encode_missing(missing, encode, store, config.batch_size)
-    neutral = np.mean([known[text] for text in texts if text], axis=0)
-    rows = np.stack([known[text] if text else neutral for text in texts]).astype(np.float32)
+    there = np.array([bool(text) for text in texts])
+    rows = np.stack([known[text] for text in texts if text]).astype(np.float32)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: FloatArray = rows / np.maximum(norms, np.finfo(np.float32).tiny)
-    return unit
+    vectors = np.empty((len(texts), rows.shape[1]), dtype=np.float32)
+    vectors[there] = rows / np.maximum(norms, np.finfo(np.float32).tiny)
+    vectors[~there] = vectors[there].mean(axis=0, dtype=np.float64)
+    return vectors
 
 
 def without_meaning(vectors: FloatArray, config: EmbedConfig, *, seed: int) -> FloatArray:
     """The (I, D) vectors, or what `config.control` puts in their place.
 
-    `shuffled` gives each item the vector of another one drawn at random, so that the geometry stays and the
-    meaning goes; `random` draws directions uniformly, and the geometry goes too.
+    `shuffled` hands the vectors out anew at random, so that the geometry stays and the meaning goes; `random` draws
+    directions uniformly, and the geometry goes too.
     """
     random = random_generator(seed, "embed", config.control)
     if config.control == "shuffled":
@@ -148,9 +152,14 @@ def _packaged_folder(name: str) -> str | None:
     return str(get_model_path())
 
 
-def _open_cache(folder: Path, model: str) -> sqlite3.Connection:
-    """The store of a model's vectors; another model, or another version of its package, has another."""
+def _open_cache(folder: Path, model: str, device: str) -> sqlite3.Connection:
+    """The store of a model's vectors: one for each model, content of its folder or version, and device."""
     identity: dict[str, Any] = {"model": model}
+    if device != "cpu":
+        identity["device"] = device
+    if Path(model).is_dir():
+        files = sorted(file for file in Path(model).rglob("*") if file.is_file())
+        identity["files"] = [(file.relative_to(model).as_posix(), sha256_of(file)) for file in files]
     package = _PACKAGED.get(model.removeprefix("sentence-transformers/"))
     if package and _packaged_folder(model):
         identity["version"] = metadata.version(package)

@@ -98,6 +98,7 @@ def judge(
             _append_ranks(ranked, "sampled", ranks)
             _append(columns, "sampled", per_target_metrics(ranks, cutoffs), owner, lengths)
         _mask_seen(matrix, interactions, chosen)
+        own = matrix[owner, items]
         if "full" in protocols:
             ranks = full_ranks(matrix, owner, own, items)
             _append_ranks(ranked, "full", ranks)
@@ -105,8 +106,10 @@ def judge(
                 columns.setdefault(f"full/{name}", []).append(values)
             if lists:
                 top = top_k(matrix, LIST_LENGTH)
-                recommended[top.ravel()] = True
-                columns.setdefault(f"full/popularity@{LIST_LENGTH}", []).append(popularity[top].mean(axis=1))
+                unseen = np.isfinite(np.take_along_axis(matrix, top, axis=1))  # fewer where nearly all is seen
+                recommended[top[unseen]] = True
+                average = (popularity[top] * unseen).sum(axis=1) / np.maximum(unseen.sum(axis=1), 1)
+                columns.setdefault(f"full/popularity@{LIST_LENGTH}", []).append(average)
         if "cold" in protocols and cold.any():
             matrix[:, ~cold] = -np.inf
             ranks = full_ranks(matrix, owner, own, items)
@@ -135,7 +138,7 @@ def sampled_ranks(matrix: FloatArray, owner: IntArray, own: FloatArray, candidat
 def full_ranks(matrix: FloatArray, owner: IntArray, own: FloatArray, items: IntArray) -> Ranks:
     """Rank (T,) each target among its user's whole row of `matrix` (B, I), -inf being left out.
 
-    A target that is itself masked (it cannot be: targets are not seen before their part) would rank last.
+    A target that is itself masked ranks behind all that are not.
     """
     ranks = np.empty(len(owner), dtype=np.float64)
     step = max(1, _BLOCK // matrix.shape[1])
@@ -159,7 +162,11 @@ def per_target_metrics(ranks: Ranks, cutoffs: tuple[int, ...]) -> dict[str, Rank
 
 
 def joint_metrics(ranks: Ranks, owner: IntArray, lengths: IntArray, cutoffs: tuple[int, ...]) -> dict[str, Ranks]:
-    """Metrics (B,) of all of a user's targets in one ranking; targets are ordered by user."""
+    """Metrics (B,) of all of a user's targets in one ranking; targets are ordered by user.
+
+    Targets that tie with each other share a rank, so that more than k of them may lie above k: k count, and NDCG
+    stays at 1.
+    """
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
     gains = 1 / np.log2(1 + ranks)
     longest = max(cutoffs)
@@ -167,9 +174,10 @@ def joint_metrics(ranks: Ranks, owner: IntArray, lengths: IntArray, cutoffs: tup
     metrics: dict[str, Ranks] = {}
     for k in cutoffs:
         hits = (ranks <= k).astype(np.float64)
-        found = np.add.reduceat(hits, starts)
+        found = np.minimum(np.add.reduceat(hits, starts), k)
         metrics[f"recall@{k}"] = found / lengths
-        metrics[f"ndcg@{k}"] = np.add.reduceat(gains * hits, starts) / ideal[np.minimum(lengths, k) - 1]
+        gained = np.add.reduceat(gains * hits, starts) / ideal[np.minimum(lengths, k) - 1]
+        metrics[f"ndcg@{k}"] = np.minimum(gained, 1)
         metrics[f"hit@{k}"] = (found > 0).astype(np.float64)
     metrics["mrr"] = np.maximum.reduceat(1 / ranks, starts)
     return metrics

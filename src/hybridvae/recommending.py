@@ -85,14 +85,15 @@ class Recommendations:
         folder = Path(folder)
         if not (folder / "checkpoint.json").is_file():
             raise HybridVAEError(f"{folder} holds no checkpoint.json: run `dvc repro train@MODEL`, or `dvc pull`.")
-        name = read_json(folder / "checkpoint.json")["model"]
-        items = pd.read_parquet(folder / "items.parquet")
-        ids, titles = (items[column].to_numpy(dtype=object) for column in ("item_id", "title"))
-        if known is None:
-            known = Interactions.without_users(ids, titles)
-        elif not np.array_equal(known.items, ids):
-            raise HybridVAEError(f"{folder} was fitted on other items than these: run `dvc repro train@{name}`.")
+        name = "MODEL"
         try:
+            name = read_json(folder / "checkpoint.json")["model"]
+            items = pd.read_parquet(folder / "items.parquet")
+            ids, titles = (items[column].to_numpy(dtype=object) for column in ("item_id", "title"))
+            if known is None:
+                known = Interactions.without_users(ids, titles)
+            elif not np.array_equal(known.items, ids):
+                raise HybridVAEError(f"{folder} was fitted on other items than these: run `dvc repro train@{name}`.")
             model = load(name, folder, known, Context(device=device))
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             reason = str(error).splitlines()[0]

@@ -55,10 +55,16 @@ def sign_flip_p(differences: Floats, *, permutations: int, random: np.random.Gen
     return (at_least + 1) / (permutations + 1)
 
 
-def effect_size(differences: Floats) -> float:
-    """Cohen's d of paired differences (d_z): their mean over their standard deviation; 0 where none differ."""
-    spread = differences.std(ddof=1) if len(differences) > 1 else 0.0
-    return float(differences.mean() / spread) if spread > 0 else 0.0
+def effect_size(differences: Floats, weights: Floats) -> float:
+    """Cohen's d of paired differences (d_z): their mean over their standard deviation; 0 where none differ.
+
+    Args:
+        differences: (U,), and weights: (U,) of the users, for mean and deviation alike.
+    """
+    n_users = len(differences)
+    mean = float(np.average(differences, weights=weights))
+    variance = np.average((differences - mean) ** 2, weights=weights) * n_users / max(n_users - 1, 1)
+    return mean / float(np.sqrt(variance)) if variance > 0 else 0.0
 
 
 def holm(p_values: list[float]) -> list[float]:

@@ -70,7 +70,7 @@ def popularity_thirds(interactions: Interactions) -> npt.NDArray[np.int64]:
     """(I,) 0 for items of the head, 1 of the torso, 2 of the tail, each holding a third of the positives."""
     counts = np.asarray(interactions.positives.sum(axis=0)).ravel()
     order = np.argsort(-counts, kind="stable")
-    before = np.cumsum(counts[order]) - counts[order]  # positives of the more popular items
+    before = np.cumsum(counts[order], dtype=np.float64) - counts[order]  # positives of the more popular items
     kinds = np.empty(len(counts), dtype=np.int64)
     kinds[order] = np.where(counts[order] > 0, np.minimum(3 * before // max(1, counts.sum()), 2), 2)
     return kinds

@@ -106,7 +106,7 @@ def fetch(dataset: str, source: Source, into: Path, *, cache: Path, local: Path 
         if location is None:
             continue
         remote = isinstance(source, UrlSource)
-        path = obtain_url(location, downloads) if remote else _local_file(location, local)
+        path = obtain_url(location, downloads / role) if remote else _local_file(location, local)
         declared: str | None = getattr(source, f"{role}_sha256")
         _check_hash(path, declared, key=f"sources.{dataset}.{role}_sha256")
         suffix = ".jsonl.gz" if is_gzip(path) else ".jsonl"

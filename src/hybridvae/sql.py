@@ -49,7 +49,8 @@ WHERE user_ratings >= $min_user_ratings AND item_ratings >= $min_item_ratings
 CORE_COUNTS = "SELECT COUNT(*), COUNT(DISTINCT user_id), COUNT(DISTINCT item_id) FROM core"
 
 CLEAN_REVIEWS = """
-SELECT ratings.user_id, ratings.item_id, rating, timestamp, rating >= $positive_rating AS positive, title, text
+SELECT ratings.user_id, ratings.item_id, rating, timestamp,
+       rating >= CAST($positive_rating AS FLOAT) AS positive, title, text
 FROM ratings JOIN core ON ratings.user_id = core.user_id AND ratings.item_id = core.item_id
 ORDER BY ratings.user_id, timestamp, ratings.item_id
 """

@@ -71,8 +71,8 @@ def train_epochs(
 ) -> Progress:
     """Run `train_epoch` for the epochs 1 to `epochs`, and leave the chosen weights in `network`.
 
-    With `validate` the weights of its best epoch are chosen (of equal ones the first), and training
-    stops once `patience` epochs have brought nothing better; without it the last epoch's are.
+    With `validate` the weights of its best epoch are chosen (of equal ones the first), and training stops at the
+    first validation that is `patience` epochs or more behind the best; without it the last epoch's are.
 
     Args:
         train_epoch: trains the epoch of this number and returns its figures.
@@ -91,7 +91,8 @@ def train_epochs(
 
     with show_progress(doing="fit", unit="epochs", total=epochs, done=progress.epoch) as bar:
         while progress.epoch < epochs:
-            if validate and progress.best_epoch and progress.epoch - progress.best_epoch >= patience:
+            judged = progress.history and "ndcg@10" in progress.history[-1]
+            if validate and judged and progress.epoch - progress.best_epoch >= patience:
                 break
             progress.epoch += 1
             metrics = train_epoch(progress.epoch)
@@ -138,7 +139,7 @@ def state_folder(
     vectors: FloatArray | None,
     validated: bool,
 ) -> Path | None:
-    """Where a fit keeps its state: a folder named by all that decides its outcome, the code that runs it included.
+    """Where a fit keeps its state: a folder named by what decides its outcome: parameters, data and modules.
 
     Args:
         config: the model's frozen dataclass.
@@ -147,11 +148,13 @@ def state_folder(
     if context.state is None:
         return None
     package = Path(__file__).parent
-    modules = [package / "training.py", package / "vae.py", package / "models" / f"{name}.py"]
+    shared = ("training", "vae", "interactions", "seeds", "evaluation", "ranking")
+    modules = [*(package / f"{module}.py" for module in shared), package / "models" / f"{name}.py"]
     facts = [name, asdict(config), context.seed, str(device), torch.__version__, validated, *map(sha256_of, modules)]
     digest = hashlib.sha256(json.dumps(facts).encode())
-    histories = interactions.histories
-    for array in (histories.indptr, histories.indices, histories.data, interactions.warm, vectors):
+    histories, ratings = interactions.histories, interactions.ratings
+    arrays = (histories.indptr, histories.indices, histories.data, ratings.indptr, ratings.indices)
+    for array in (*arrays, interactions.warm, vectors):
         if array is not None:
             digest.update(np.ascontiguousarray(array).tobytes())
     return context.state.folder(digest.hexdigest()[:32])

@@ -25,8 +25,8 @@ Validation = Callable[["Recommender"], float]
 class FitState:
     """Folders in which fits keep what they need to go on after a kill, one a fingerprint.
 
-    The fingerprint covers all that decides the result, so a changed parameter, data set or line of
-    code never goes on from another fit's state.
+    The fingerprint covers parameters, data and the modules that decide the result, so that a fit never goes on from
+    the state of another one.
     """
 
     def __init__(self, root: Path) -> None:

@@ -61,7 +61,7 @@ class Model:
         self.histories = interactions.histories
         vectors = interactions.item_vectors
         if self.config.centred:
-            vectors = vectors - vectors.mean(axis=0)
+            vectors = vectors - vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         self.vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
         return self

@@ -1,5 +1,6 @@
 """EASE: a linear model from items to items, in closed form (Steck 2019, "Embarrassingly Shallow Autoencoders")."""
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -50,9 +51,19 @@ class Model:
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
     ) -> Self:
-        """Invert X'X + lambda 1 in its own memory: 4 bytes x I^2, or 0.6 GB for 12,000 items."""
+        """Invert X'X + lambda 1 in its own memory: 4 bytes x I^2, or 0.6 GB for 12,000 items.
+
+        Raises:
+            HybridVAEError: the machine has less memory than that, or lambda is so small that there is no inverse.
+        """
         from scipy.linalg.lapack import spotrf, spotri
 
+        size, memory = 4 * interactions.n_items**2, _memory()
+        if memory and size > memory:
+            raise HybridVAEError(
+                f"ease needs a dense matrix of all items with all items, {size / 1e9:,.0f} GB for "
+                f"{interactions.n_items:,}, and this machine has {memory / 1e9:,.0f} GB: take it out of `models`."
+            )
         self.histories = interactions.histories
         matrix = (interactions.positives.T @ interactions.positives).toarray(order="F")
         matrix[np.diag_indices(len(matrix))] += np.float32(self.config.regularization)
@@ -107,3 +118,10 @@ class Model:
         self.diagonal = matrix.diagonal().copy()
         np.fill_diagonal(matrix, 0)
         self.others = matrix
+
+
+def _memory() -> int | None:
+    """Bytes of main memory; None where the system does not say."""
+    if not hasattr(os, "sysconf"):  # Windows
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -38,7 +38,7 @@ class Config(VAEConfig):
     scale_by_length: bool = False  # divide it by the root of the histories' mean length
     learned_scale: bool = False  # `scale` is where it starts, not where it stays
     decoder: Literal["frozen", "residual"] = "frozen"  # text vectors E, or E + residual_rate * R with R learned
-    residual_rate: float = 0.05  # 1 lets R drown the text within an epoch
+    residual_rate: float = 0.05  # the smaller, the slower R leaves the text
     item_bias: bool = False
     linear_dim: int = 0  # width of the linear path beside the autoencoder; 0 for none
     linear_decay: float = 0.0  # weight decay of the linear path
@@ -49,8 +49,8 @@ class Config(VAEConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if min(self.latent_dim, *self.hidden_dims) < 1:
-            raise ValueError("latent_dim and hidden_dims must be at least 1")
+        if not self.hidden_dims or min(self.latent_dim, *self.hidden_dims) < 1:
+            raise ValueError("latent_dim and hidden_dims must be at least 1, and there must be a hidden layer")
         if not (0 <= self.dropout < 1 and 0 <= self.input_dropout < 1):
             raise ValueError("dropout and input_dropout must lie in [0, 1)")
         if min(self.linear_dim, self.linear_decay) < 0 or self.residual_rate <= 0:
