@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from defaults import overrides
 from runs import ROOT, Block, Run, Workspaces, seconds_of
 
@@ -32,7 +33,6 @@ from hybridvae.models import Context, create
 from hybridvae.slices import slices
 from hybridvae.splitting import SplitConfig
 from hybridvae.summary import EvaluationConfig, summarise, user_weights
-from hybridvae.training import choose_device
 
 RESULTS = ROOT / "docs" / "benchmarks"
 REFERENCE = "hybridvae"
@@ -239,9 +239,15 @@ def summaries(
             "overrides": overrides(blocks[model], params[model]),
             "parameters": blocks[model],
             "train_seconds": float(np.mean(seconds)) if seconds else None,
-            "device": choose_device(params["device"]).type,
+            "device": device_of(model, blocks[model], params["device"]),
         }
     return found
+
+
+def device_of(model: str, block: Block, device: str) -> str:
+    """The device that a model was fitted on: those that are not of PyTorch know the processor alone."""
+    fitted = create(model, block, Context(device=device))
+    return str(getattr(fitted, "device", torch.device("cpu")).type)
 
 
 def average(judgements: list[Judgement]) -> Judgement:

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from conftest import ROOT
 
@@ -14,7 +15,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import ablation
 import runs
-from benchmark import average, configurations, names_of, ndcg_of, points, tried_before, with_earlier
+from benchmark import average, configurations, device_of, names_of, ndcg_of, points, tried_before, with_earlier
 from defaults import least_loss, overrides, with_parameters
 
 from hybridvae.config import parse_config
@@ -193,6 +194,12 @@ def test_a_variant_that_is_another_ones_double_is_not_run():
     blocks = {"the default": {"hybridvae": {"beta": 1}}, "other": {"hybridvae": {"beta": 2}}}
     blocks |= {"same": {"hybridvae": {"beta": 1}}}
     assert [ablation.twin(name, blocks) for name in blocks] == [None, None, "the same as the default"]
+
+
+def test_the_device_is_that_of_models_which_have_one(monkeypatch):
+    monkeypatch.setattr("hybridvae.training.choose_device", lambda name: torch.device("cuda"))
+    devices = {model: device_of(model, {}, "auto") for model in PARAMS["models"]}
+    assert {model for model, device in devices.items() if device == "cuda"} == {"multvae", "lightgcn", "hybridvae"}
 
 
 def test_seconds_are_those_of_as_many_threads(tmp_path, monkeypatch):
