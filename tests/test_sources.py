@@ -7,13 +7,14 @@ import subprocess
 import sys
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
 from conftest import ROOT, review, write_lines
 
 from hybridvae.errors import HybridVAEError
-from hybridvae.sources import fetch, obtain_url, parse_source
+from hybridvae.sources import download_path, fetch, obtain_url, parse_source
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -62,30 +63,36 @@ def shelf():
     server.server_close()
 
 
+def part_of(shelf, folder):
+    path = download_path(shelf.url, folder)
+    path.parent.mkdir(parents=True)
+    return path.with_name(path.name + ".part")
+
+
 def test_a_broken_download_is_resumed_until_it_is_whole(shelf, tmp_path):
     shelf.hang_up_after = 400_000
     path = obtain_url(shelf.url, tmp_path)
     assert path.read_bytes() == CONTENT
     assert shelf.requests[0] is None and shelf.requests[1].startswith("bytes=") and len(shelf.requests) == 3
-    assert [p.name for p in tmp_path.iterdir()] == ["data.jsonl"]
+    assert sorted(p.name for p in path.parent.iterdir()) == ["data.jsonl", "data.jsonl.lock"]
     obtain_url(shelf.url, tmp_path)  # it is there: nothing is asked again
     assert len(shelf.requests) == 3
 
 
 def test_what_an_earlier_run_left_is_used(shelf, tmp_path):
-    (tmp_path / "data.jsonl.part").write_bytes(CONTENT[:700_000])
+    part_of(shelf, tmp_path).write_bytes(CONTENT[:700_000])
     assert obtain_url(shelf.url, tmp_path).read_bytes() == CONTENT
     assert shelf.requests == ["bytes=700000-"]
 
 
 def test_a_complete_part_is_taken_as_it_is(shelf, tmp_path):
-    (tmp_path / "data.jsonl.part").write_bytes(CONTENT)
+    part_of(shelf, tmp_path).write_bytes(CONTENT)
     assert obtain_url(shelf.url, tmp_path).read_bytes() == CONTENT
 
 
 def test_a_server_without_ranges_starts_over(shelf, tmp_path):
     shelf.ranges = False
-    (tmp_path / "data.jsonl.part").write_bytes(b"old")
+    part_of(shelf, tmp_path).write_bytes(b"old")
     assert obtain_url(shelf.url, tmp_path).read_bytes() == CONTENT
 
 
@@ -95,11 +102,20 @@ def test_an_unreachable_address_says_where_to_put_the_file(shelf, tmp_path):
             obtain_url(url, tmp_path)
         words = str(caught.value)
         assert (
-            str(tmp_path / url.rpartition("/")[2]) in words
-            and "by hand" in words
-            and len(words) < 400
-            and "\n" not in words
+            str(download_path(url, tmp_path)) in words and "by hand" in words and len(words) < 400 and "\n" not in words
         )
+
+
+def test_addresses_that_end_alike_are_kept_apart(tmp_path):
+    assert download_path("http://a/x/data.jsonl", tmp_path) != download_path("http://a/y/data.jsonl", tmp_path)
+    with pytest.raises(HybridVAEError, match="names no file"):
+        download_path("http://a/x/", tmp_path)
+
+
+def test_two_at_a_time_download_once(shelf, tmp_path):
+    with ThreadPoolExecutor(2) as pool:
+        paths = list(pool.map(lambda _: obtain_url(shelf.url, tmp_path), range(2)))
+    assert paths[0] == paths[1] and paths[0].read_bytes() == CONTENT and len(shelf.requests) == 1
 
 
 def local(tmp_path, **changes):
@@ -167,6 +183,9 @@ def test_a_package_is_downloaded_checked_and_converted(wheel, tmp_path):
     items = yaml.safe_load((tmp_path / "raw/metadata.jsonl").read_text())
     assert items == {"asin": "9", "title": 'Heat "Wave" (1995)', "categories": ["Drama", "Crime"]}
 
+    with pytest.raises(HybridVAEError, match=r"tinybole/a\.item of tinybole-1\.0.* has no column user_id"):
+        wrong = parse_source("tiny", block | {"reviews": "tinybole/a.item"})
+        fetch("tiny", wrong, tmp_path / "raw", cache=tmp_path / "cache", local=None)
     with pytest.raises(HybridVAEError, match=r"but sources\.tiny\.sha256 says"):
         fetch(
             "tiny", parse_source("tiny", block | {"sha256": "0" * 64}), tmp_path, cache=tmp_path / "cache", local=None
@@ -199,7 +218,7 @@ def test_every_declared_source_is_well_formed():
 
 
 def test_the_helper_prints_a_block_that_fetch_accepts(tmp_path):
-    file = write_lines(tmp_path / "mine.jsonl", [review("u", "i")])
+    file = write_lines(tmp_path / "my #1: data" / "mine.jsonl", [review("u", "i")])
     command = [sys.executable, "-m", "hybridvae", "source", str(file), "--name", "mine"]
     block = yaml.safe_load(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["mine"]
     fetch("mine", parse_source("mine", block), tmp_path / "raw", cache=tmp_path / "cache", local=None)

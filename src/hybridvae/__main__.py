@@ -3,6 +3,9 @@
 import argparse
 import sys
 from pathlib import Path
+from textwrap import indent
+
+import yaml
 
 from hybridvae.errors import HybridVAEError
 from hybridvae.files import cache_folder, sha256_of, write_text
@@ -63,7 +66,7 @@ def main() -> None:
     serve = commands.add_parser("serve", help="answer requests for recommendations over HTTP")
     serve.add_argument("--model", default="hybridvae", help="the one that answers by default (default: %(default)s)")
     serve.add_argument("--host", default="127.0.0.1", help="(default: %(default)s, this machine alone)")
-    serve.add_argument("--port", type=_above_zero, default=8000, help="(default: %(default)s)")
+    serve.add_argument("--port", type=_port, default=8000, help="(default: %(default)s)")
     serve.set_defaults(command=_serve)
 
     arguments = parser.parse_args()
@@ -71,11 +74,13 @@ def main() -> None:
         arguments.command(arguments)
     except HybridVAEError as error:
         sys.exit(f"hybridvae: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def _source(arguments: argparse.Namespace) -> None:
     remote = arguments.reviews.startswith(("http://", "https://"))
-    lines = [f"  {arguments.name}:", f"    kind: {'url' if remote else 'file'}"]
+    block = {"kind": "url" if remote else "file"}
     for role in ("reviews", "metadata"):
         location = getattr(arguments, role)
         if location is None:
@@ -87,8 +92,9 @@ def _source(arguments: argparse.Namespace) -> None:
             location = str(path)
             if not path.is_file():
                 raise HybridVAEError(f"{path} does not exist: give the path of a JSON lines file.")
-        lines += [f"    {role}: {location}", f"    {role}_sha256: {sha256_of(path)}"]
-    print("\n".join(lines))
+        block |= {role: location, f"{role}_sha256": sha256_of(path)}
+    written = yaml.safe_dump({arguments.name: block}, sort_keys=False, allow_unicode=True, width=10_000)
+    print(indent(written, "  "), end="")
 
 
 def _table(arguments: argparse.Namespace) -> None:
@@ -158,6 +164,12 @@ def _serve(arguments: argparse.Namespace) -> None:
     address = f"http://{arguments.host}:{arguments.port}"
     print(f"serving {arguments.model}: {address} has a page, {address}/docs says what else it takes", flush=True)
     serve(Path(), model=arguments.model, host=arguments.host, port=arguments.port)
+
+
+def _port(text: str) -> int:
+    if _above_zero(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text} is no port: they go up to 65535")
+    return int(text)
 
 
 def _above_zero(text: str) -> int:

