@@ -1,5 +1,7 @@
 # Thin aliases for people who have just cloned: everything is DVC underneath.
 
+# The make of macOS looks up a line without a shell's signs on the PATH that it was called with, unless a shell is named.
+SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 # DVC and its queue call `python` and `dvc` by name, so the environment's programs come first.
@@ -9,7 +11,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
+	@awk -F ':.*## ' '/^[a-z-]+:.*##/ {printf "%-16s%s\n", $$1, $$2}' Makefile
 
 reproduce: $(VENV)/ready ## from nothing to the table: set up, then run every stage that is stale
 	dvc repro
