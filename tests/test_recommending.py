@@ -1,5 +1,7 @@
 """Lists of recommendations: for known users, for new histories, and why."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -94,6 +96,7 @@ def test_a_reason_is_what_the_score_loses_without_the_item(name, served):
         without.eliminate_zeros()
         loss = shop.model.scores_of(history)[0, items] - shop.model.scores_of(without)[0, items]
         assert np.allclose(reasons[row], loss, atol=1e-5), left_out
+    assert np.array_equal(shop.reasons(history, items, of=np.array([2, 0])), reasons[[2, 0]])
 
 
 def test_mistakes_are_said_in_a_sentence(done, served, tmp_path):
@@ -107,6 +110,11 @@ def test_mistakes_are_said_in_a_sentence(done, served, tmp_path):
     fewer = type(fewer).without_users(fewer.items[1:], fewer.titles[1:])
     with pytest.raises(HybridVAEError, match="fitted on other items"):
         Recommendations.load(done.folder / "data/train/tiny/hybridvae", fewer)
+    known = served["hybridvae"].known
+    others = replace(known, users=known.users[::-1])  # the same people in another order
+    with pytest.raises(HybridVAEError, match=r"fitted on other users than these: run `dvc repro train@lightgcn`"):
+        Recommendations.load(done.folder / "data/train/tiny/lightgcn", others)
+    Recommendations.load(done.folder / "data/train/tiny/hybridvae", others)  # takes histories, whoever has them
 
 
 def test_the_stage_writes_everyones_list(done, served):

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -229,17 +230,20 @@ def test_what_is_not_there_is_said_before_anything_starts(done, tmp_path):
 
 
 def test_requests_in_flight_are_finished_when_the_process_is_told_to_end(done):
-    command = [sys.executable, "-m", "hybridvae", "serve", "--port", "8719"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "hybridvae", "serve", "--port", str(port)]
     server = subprocess.Popen(command, cwd=done.folder, env=done.environment | {"PYTHONPATH": str(ROOT / "src")})
     try:
         for _ in range(200):
             try:
-                urllib.request.urlopen("http://127.0.0.1:8719/health", timeout=1).close()
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
                 break
             except OSError:
                 time.sleep(0.1)
         # Reading the text encoder takes seconds, in which the signal arrives.
-        body = urllib.request.Request("http://127.0.0.1:8719/items/similar", b'{"text": "a kettle"}', dict(JSON))
+        body = urllib.request.Request(f"http://127.0.0.1:{port}/items/similar", b'{"text": "a kettle"}', dict(JSON))
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(lambda: urllib.request.urlopen(body, timeout=60).read())
             time.sleep(0.5)

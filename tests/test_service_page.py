@@ -228,7 +228,7 @@ def test_enter_takes_nothing_of_an_older_search(view):
     assert texts(view, "#history .title") == ["Kettle 20"], "an empty field takes nothing"
 
 
-def test_a_changed_history_of_a_user_keeps_out_what_they_did_not_like(view, service):
+def test_a_changed_history_of_a_user_keeps_out_what_they_did_not_like(browser, view, service):
     view.fill("#user-query", "u013")
     view.press("#user-query", "Enter")
     view.locator("#first li").first.wait_for()
@@ -238,7 +238,13 @@ def test_a_changed_history_of_a_user_keeps_out_what_they_did_not_like(view, serv
     expect(view.locator("#first li")).to_have_count(24 - 11 + 1)
     known = service.engine.known
     disliked = set(known.ratings[13].indices) - set(known.histories[13].indices)
-    assert len(disliked) == 2 and not {known.titles[item] for item in disliked} & set(texts(view, "#first .title"))
+    shown = texts(view, "#first .title")
+    assert len(disliked) == 2 and not {known.titles[item] for item in disliked} & set(shown)
+    other = browser.new_page()
+    other.goto(view.url)  # whoever gets the address sees the same list
+    other.get_by_text("Of user u013, changed: 8 titles liked").wait_for()
+    expect(other.locator("#first .title")).to_have_text(shown)
+    other.close()
 
 
 def test_an_address_shows_what_it_names(view, service):

@@ -4,6 +4,7 @@ Beside what the model's `save` wrote lie `checkpoint.json` (the model's name), `
 model card, `README.md` (Mitchell et al. 2019, "Model Cards for Model Reporting").
 """
 
+import hashlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,8 +54,14 @@ def write_checkpoint(folder: Path, name: str, model: Recommender, interactions: 
     model.save(folder)
     catalogue = pd.DataFrame({"item_id": interactions.items, "title": interactions.titles})
     write_frame(folder / "items.parquet", catalogue)
-    write_json(folder / "checkpoint.json", {"model": name, "dataset": origin.dataset})
+    about = {"model": name, "dataset": origin.dataset, "users_sha256": users_sha256(interactions)}
+    write_json(folder / "checkpoint.json", about)
     write_text(folder / "README.md", model_card(name, model, interactions, origin))
+
+
+def users_sha256(interactions: Interactions) -> str:
+    """Who the users are, and in which order: a model that takes no histories knows them by their place alone."""
+    return hashlib.sha256("\n".join(interactions.users).encode()).hexdigest()
 
 
 def model_card(name: str, model: Recommender, interactions: Interactions, origin: Origin) -> str:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from scipy import sparse
 
+from hybridvae.checkpoint import users_sha256
 from hybridvae.errors import HybridVAEError
 from hybridvae.files import atomic_path, read_json
 from hybridvae.interactions import FloatArray, IntArray, Interactions
@@ -80,14 +81,15 @@ class Recommendations:
                 there are none, and recommendations are for histories alone.
 
         Raises:
-            HybridVAEError: the folder holds no checkpoint, half of one, or one of another catalogue than `known`.
+            HybridVAEError: the folder holds no checkpoint, half of one, or one of other items or users than `known`.
         """
         folder = Path(folder)
         if not (folder / "checkpoint.json").is_file():
             raise HybridVAEError(f"{folder} holds no checkpoint.json: run `dvc repro train@MODEL`, or `dvc pull`.")
         name = "MODEL"
         try:
-            name = read_json(folder / "checkpoint.json")["model"]
+            about = read_json(folder / "checkpoint.json")
+            name = about["model"]
             items = pd.read_parquet(folder / "items.parquet")
             ids, titles = (items[column].to_numpy(dtype=object) for column in ("item_id", "title"))
             if known is None:
@@ -100,6 +102,9 @@ class Recommendations:
             raise HybridVAEError(
                 f"{folder} cannot be read ({reason}): run `dvc checkout --force`, or `dvc repro train@{name}`."
             ) from error
+        users = about.get("users_sha256")
+        if not model.folds_in and known.n_users and users not in (None, users_sha256(known)):
+            raise HybridVAEError(f"{folder} was fitted on other users than these: run `dvc repro train@{name}`.")
         return cls(name, model, known)
 
     @property
@@ -208,7 +213,7 @@ class Recommendations:
         excluded = (histories if seen is None else seen) if exclude_seen else None
         return best(self.folding().scores_of(histories), k, seen=excluded, exclude=exclude)
 
-    def reasons(self, history: sparse.csr_matrix, items: IntArray) -> FloatArray:
+    def reasons(self, history: sparse.csr_matrix, items: IntArray, *, of: IntArray | None = None) -> FloatArray:
         """What each item of a history adds to the scores of recommended items: the loss of score without it.
 
         It is the model itself that is asked, once for each item left out, so that the answer holds for any of them.
@@ -216,9 +221,10 @@ class Recommendations:
         Args:
             history: (1, I) CSR of ages, with H items.
             items: (K,) recommended items.
+            of: (N,) which places of `history.indices` to leave out in turn; by default all H.
 
         Returns:
-            (H, K) float32, in the order of `history.indices`.
+            (N, K) float32.
 
         Raises:
             HybridVAEError: the model cannot fold in a history, and so cannot say what one of its items does.
@@ -226,11 +232,12 @@ class Recommendations:
         model = self.folding()
         whole = model.scores_of(history)[0, items]
         length = history.nnz
-        contributions = np.empty((length, len(items)), dtype=np.float32)
+        of = np.arange(length) if of is None else of
+        contributions = np.empty((len(of), len(items)), dtype=np.float32)
         # At most 64 a step: torch keeps memory for every size of a product that it has met.
         step = min(64, max(1, _BLOCK // self.known.n_items))
-        for begin in range(0, length, step):
-            left_out = np.arange(begin, min(begin + step, length))
+        for begin in range(0, len(of), step):
+            left_out = of[begin : begin + step]
             kept = np.tile(np.arange(length), (len(left_out), 1)) != left_out[:, None]  # (B, H)
             repeated = sparse.csr_matrix(
                 (
@@ -240,7 +247,7 @@ class Recommendations:
                 ),
                 shape=(len(left_out), history.shape[1]),
             )
-            contributions[left_out] = whole - model.scores_of(repeated)[:, items]
+            contributions[begin : begin + step] = whole - model.scores_of(repeated)[:, items]
         return contributions
 
     def for_everyone(self, k: int) -> Iterator[pd.DataFrame]:

@@ -2,8 +2,9 @@
 
 A request alone would multiply one query with all item vectors, and wait for memory rather than for arithmetic. So what
 comes in while a batch is computed is the next batch: nobody waits for a clock, and the more there are the cheaper each
-one is. A batch takes milliseconds and is computed by the thread that answers, which a second thread would only fight
-for the interpreter's lock; what may take longer, as long histories and reasons do, goes to a thread of the model's.
+one is. A batch takes milliseconds (but for iALS, which solves for each history) and is computed by the thread that
+answers, which a second thread would only fight for the interpreter's lock; what may take longer, as long histories and
+reasons do, goes to a thread of the model's.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from hybridvae.recommending import Lists, Recommendations, aged, best
 _BATCH = 64  # lists computed together, at most
 _LONG = 200  # items of a history that is not computed together with others
 _REASONS = 3  # of each recommendation
+_ASKED_ABOUT = 100  # items of a history, the latest, each of which costs a list without it
 
 
 class Refused(Exception):
@@ -139,12 +141,17 @@ class Served:
 
     def _reasons(self, ask: Ask, items: IntArray) -> list[list[tuple[int, float]]]:
         history = _matrix([ask.items], [ask.ages], self.recommendations.known)
-        added = self.recommendations.reasons(history, items)  # (H, K)
+        latest = np.flatnonzero(history.data <= _ASKED_ABOUT)
+        added = self.recommendations.reasons(history, items, of=latest)  # (N, K)
         reasons = []
         for place in range(len(items)):
             strongest = np.argsort(-added[:, place], kind="stable")[:_REASONS]
             reasons.append(
-                [(int(history.indices[at]), float(added[at, place])) for at in strongest if added[at, place] > 0]
+                [
+                    (int(history.indices[latest[at]]), float(added[at, place]))
+                    for at in strongest
+                    if added[at, place] > 0
+                ]
             )
         return reasons
 
@@ -187,6 +194,9 @@ class Engine:
         self._checkpoints, self._vectors_file, self._encoder_name = checkpoints, vectors, encoder
         self._served: dict[str, Served] = {}
         self._lock, self._encoder_lock = threading.Lock(), threading.Lock()
+        self.texts = ThreadPoolExecutor(
+            1, thread_name_prefix="texts"
+        )  # what waits for the encoder holds up nobody else
         self._encode: Any = None
         self._user_index = {user: index for index, user in enumerate(known.users)}
         self._item_index = {item: index for index, item in enumerate(known.items)}

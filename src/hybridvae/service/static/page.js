@@ -257,7 +257,10 @@ async function showLists(turn) {
 function keepAddress() {
   const parts = new URLSearchParams();
   if (chosen.user !== null) parts.set("user", chosen.user);
-  else for (const item of chosen.history) parts.append("item", item.item_id);
+  else {
+    for (const item of chosen.history) parts.append("item", item.item_id);
+    if (chosen.origin !== null) parts.set("from", chosen.origin); // whose dislikes still count as seen
+  }
   for (const id of CHOICES) parts.set(id, byId(id).value);
   history.replaceState(null, "", `#${parts}`);
 }
@@ -268,16 +271,17 @@ function restore() {
     if ([...byId(id).options].some(({ value }) => value === parts.get(id))) byId(id).value = parts.get(id);
   }
   if (parts.has("user")) return show(ofUser(parts.get("user")));
-  if (parts.has("item")) return show(ofItems(parts.getAll("item")));
+  if (parts.has("item")) return show(ofItems(parts.getAll("item"), parts.get("from")));
   return show(nobody);
 }
 
 /** A history of item ids; what the catalogue lacks is passed over, as by the API. */
-async function ofItems(ids) {
+async function ofItems(ids, origin) {
+  const whose = origin === null ? nobody : await ofUser(origin);
   const found = await Promise.allSettled(ids.map((id) => ask(`/items/${encodeURIComponent(id)}/info`)));
   const failed = found.find(({ reason }) => reason && reason.code !== "unknown_item");
   if (failed) throw failed.reason;
-  return { ...nobody, history: found.flatMap(({ value }) => value ?? []) };
+  return { ...whose, user: null, history: found.flatMap(({ value }) => value ?? []) };
 }
 
 async function start() {
