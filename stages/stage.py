@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -68,6 +69,9 @@ def run(main: Callable[[], str], *, wrote: Sequence[Path]) -> None:
         said = main()
     except HybridVAEError as error:
         sys.exit(f"{name}: {error}")
+    except KeyboardInterrupt:
+        print(f"{name}: stopped", file=sys.stderr)
+        sys.exit(130)
     seconds, megabytes = time.perf_counter() - start, _peak_memory()
     _note_cost(name, seconds, megabytes)
     outputs = ", ".join(path.relative_to(ROOT).as_posix() for path in wrote)
@@ -81,9 +85,10 @@ def _note_cost(name: str, seconds: float, megabytes: float | None) -> None:
     note = {"stage": name, "dataset": DATASET, "split": PARAMS["split"]["strategy"], "model": model}
     note |= {"parameters": PARAMS.get(model) if model else None, "seed": PARAMS["seed"]}
     note |= {"threads": os.environ.get("OMP_NUM_THREADS"), "seconds": round(seconds, 2), "peak_mb": megabytes}
-    cache().mkdir(parents=True, exist_ok=True)
-    with (cache() / "costs.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(note) + "\n")
+    with suppress(OSError):  # a cache that cannot be written must not fail a stage that is done
+        cache().mkdir(parents=True, exist_ok=True)
+        with (cache() / "costs.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(note) + "\n")
 
 
 def _peak_memory() -> float | None:

@@ -70,12 +70,18 @@ def compared(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The metrics of the compared models, and the tests, from a folder of metrics.
 
     Raises:
-        HybridVAEError: there was no comparison yet.
+        HybridVAEError: there was no comparison yet, or a model was judged again since, on other data.
     """
     if not (folder / "comparison.json").is_file():
         raise HybridVAEError(f"{folder / 'comparison.json'} does not exist: run `dvc repro` first.")
     comparison = read_json(folder / "comparison.json")
-    return {name: read_json(folder / "test" / f"{name}.json") for name in comparison["models"]}, comparison["tests"]
+    files = {name: folder / "test" / f"{name}.json" for name in comparison["models"]}
+    if missing := [name for name, file in files.items() if not file.is_file()]:
+        raise HybridVAEError(f"{folder / 'test'} lacks {', '.join(missing)}: run `dvc repro` first.")
+    test = {name: read_json(file) for name, file in files.items()}
+    if len(datasets := sorted({of_model["dataset"] for of_model in test.values()})) > 1:
+        raise HybridVAEError(f"{folder / 'test'} has figures of {' and '.join(datasets)}: run `dvc repro` first.")
+    return test, comparison["tests"]
 
 
 def with_section(text: str, name: str, content: str) -> str:

@@ -29,7 +29,8 @@ def users_map(model: VAERecommender, interactions: Interactions, *, seed: int) -
     blocks = [model.latent_means(histories[users[at : at + _BLOCK]]) for at in range(0, len(users), _BLOCK)]
     means = np.concatenate(blocks)
     perplexity = min(30.0, max(1.0, (len(users) - 1) / 4))
-    tsne = TSNE(perplexity=perplexity, init="pca", random_state=derive_seed(seed, "latent", "t-SNE") % 2**32)
+    start = "pca" if means.shape[1] > 1 else "random"
+    tsne = TSNE(perplexity=perplexity, init=start, random_state=derive_seed(seed, "latent", "t-SNE") % 2**32)
     with threadpool_limits(1):  # sums in one order give the same picture everywhere
         places = tsne.fit_transform(means)
     return pd.DataFrame({"x": places[:, 0], "y": places[:, 1], "activity": lengths[users]})

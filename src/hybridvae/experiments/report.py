@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import platform
 from collections.abc import Iterator, Mapping
 from importlib import metadata
@@ -134,9 +135,13 @@ def _costs(path: Path, params: Block) -> list[Block]:
     found: dict[tuple[str, str | None], Block] = {}
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     for line in lines:
-        note = json.loads(line)
+        try:
+            note = json.loads(line)
+        except json.JSONDecodeError:  # of a stage that was killed as it wrote
+            continue
         model = note["model"]
-        same = note["dataset"] == params["dataset"] and note["split"] == params["split"]["strategy"]
+        where = (note["dataset"], note["split"], note["threads"])
+        same = where == (params["dataset"], params["split"]["strategy"], os.environ.get("OMP_NUM_THREADS"))
         if same and (model is None or (note["parameters"] == params.get(model) and note["seed"] == params["seed"])):
             found[note["stage"], model] = note
     wanted = [(stage, model) for stage in _STAGES for model in (params["models"] if stage in _OF_A_MODEL else [None])]
