@@ -1,7 +1,7 @@
 # Thin aliases for people who have just cloned: everything is DVC underneath.
 
 # The make of macOS looks up a line without a shell's signs on the PATH that it was called with, unless a shell is named.
-SHELL := /bin/bash
+SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 # DVC and its queue call `python` and `dvc` by name, so the environment's programs come first.
