@@ -107,8 +107,7 @@ async def similar(http: Request, request: Annotated[schemas.SimilarTo, Body()]) 
         index = engine.item(request.item_id)
         items, scores = engine.similar(engine.vectors[index], request.top_k, without=index)
     else:
-        vector = await asyncio.get_running_loop().run_in_executor(engine.texts, engine.encode, request.text)
-        items, scores = engine.similar(vector, request.top_k)
+        items, scores = engine.similar(await engine.encoded(request.text), request.top_k)
     return json_response(
         {"items": [_named(engine, item) | {"score": score} for item, score in zip(items, scores, strict=True)]}
     )

@@ -193,10 +193,8 @@ class Engine:
         self.positive_rating = positive_rating
         self._checkpoints, self._vectors_file, self._encoder_name = checkpoints, vectors, encoder
         self._served: dict[str, Served] = {}
-        self._lock, self._encoder_lock = threading.Lock(), threading.Lock()
-        self.texts = ThreadPoolExecutor(
-            1, thread_name_prefix="texts"
-        )  # what waits for the encoder holds up nobody else
+        self._lock = threading.Lock()
+        self._texts = ThreadPoolExecutor(1, thread_name_prefix="texts")
         self._encode: Any = None
         self._user_index = {user: index for index, user in enumerate(known.users)}
         self._item_index = {item: index for index, item in enumerate(known.items)}
@@ -282,7 +280,7 @@ class Engine:
 
     @cached_property
     def vectors(self) -> FloatArray:
-        """(I, D) L2-normalised text vectors.
+        """(I, D) text vectors, as `embed_texts` gives them.
 
         Raises:
             Refused: there are none, or they were made meaningless on purpose.
@@ -302,22 +300,26 @@ class Engine:
         kept = lists.items[0] >= 0
         return lists.items[0][kept].tolist(), lists.scores[0][kept].tolist()
 
-    def encode(self, text: str) -> FloatArray:
+    async def encoded(self, text: str) -> FloatArray:
         """(D,) the normalised vector of a text; the first one takes as long as reading the encoder.
+
+        Texts wait for each other on a thread of their own, where they hold up nobody else.
 
         Raises:
             Refused: the encoder cannot be loaded.
         """
-        _ = self.vectors
-        with self._encoder_lock:
-            if self._encode is None:
-                from hybridvae.embedding import load_encoder
+        return await asyncio.get_running_loop().run_in_executor(self._texts, self._encode_text, text)
 
-                try:
-                    self._encode = load_encoder(self._encoder_name, "cpu")
-                except HybridVAEError as error:
-                    raise Refused(503, "no_encoder", str(error)) from None
-            row = self._encode([text])[0]
+    def _encode_text(self, text: str) -> FloatArray:
+        _ = self.vectors
+        if self._encode is None:
+            from hybridvae.embedding import load_encoder
+
+            try:
+                self._encode = load_encoder(self._encoder_name, "cpu")
+            except HybridVAEError as error:
+                raise Refused(503, "no_encoder", str(error)) from None
+        row = self._encode([text])[0]
         vector: FloatArray = row / max(float(np.linalg.norm(row)), 1e-12)
         return vector
 
