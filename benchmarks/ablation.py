@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from runs import ROOT, Block, Run, Workspaces
+from runs import ROOT, Block, Run, Workspaces, command_typed, parse
 
 from hybridvae.config import parse_config
 from hybridvae.embedding import EmbedConfig
@@ -26,13 +26,8 @@ MODEL = "hybridvae"
 def main() -> None:
     """Run the variants on one data set."""
     parser = argparse.ArgumentParser(description="HybridVAE with one thing changed at a time, on validation.")
-    parser.add_argument("dataset", help="one of the sources of params.yaml")
-    parser.add_argument("--seeds", type=int, default=5, help="(default: %(default)s)")
     parser.add_argument("--epochs", type=int, help=f"at most, in every variant (default: {MODEL}.epochs)")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time (default: %(default)s)")
-    arguments = parser.parse_args()
-    if min(arguments.seeds, arguments.jobs) < 1:
-        sys.exit("ablation: --seeds and --jobs must be at least 1.")
+    arguments = parse(parser, "ablation")
     try:
         ablate(arguments.dataset, arguments.seeds, arguments.jobs, epochs=arguments.epochs)
     except HybridVAEError as error:
@@ -80,7 +75,7 @@ def ablate(dataset: str, n_seeds: int, jobs: int, *, epochs: int | None = None) 
         raise HybridVAEError(f"runs of {', '.join(missing)} failed (see above): mend them and run this command again.")
     report = {
         "dataset": dataset,
-        "command": f"make ablation DATASET={dataset} SEEDS={n_seeds}" + (f" EPOCHS={epochs}" if epochs else ""),
+        "command": command_typed("ablation"),
         "commit": workspaces.commit,
         "epochs": params[MODEL]["epochs"],
         "seeds": seeds,

@@ -10,7 +10,6 @@ one are judged with the configurations that the temporal one chose.
 """
 
 import argparse
-import shlex
 import sys
 from collections import defaultdict
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 from defaults import overrides
-from runs import ROOT, Block, Run, Workspaces, seconds_of
+from runs import ROOT, Block, Run, Workspaces, command_typed, parse, seconds_of
 
 from hybridvae.comparison import compare
 from hybridvae.config import parse_config
@@ -41,17 +40,12 @@ REFERENCE = "hybridvae"
 def main() -> None:
     """Benchmark the models of params.yaml on one data set."""
     parser = argparse.ArgumentParser(description="Tune every model, judge it on the test part, write the results.")
-    parser.add_argument("dataset", help="one of the sources of params.yaml")
-    parser.add_argument("--seeds", type=int, default=5, help="of models that draw (default: %(default)s)")
     parser.add_argument("--split", default="temporal", help="split.strategy (default: %(default)s)")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time (default: %(default)s)")
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--only-tune", action="store_true", help="stop before the test part is looked at")
     part.add_argument("--tuned", action="store_true", help="tune nothing: take what was tried from the tuning file")
     parser.add_argument("--tune", nargs="+", metavar="MODEL", help="tune these alone")
-    arguments = parser.parse_args()
-    if min(arguments.seeds, arguments.jobs) < 1:
-        sys.exit("benchmark: --seeds and --jobs must be at least 1.")
+    arguments = parse(parser, "benchmark")
     if arguments.tune and (arguments.tuned or arguments.split != "temporal"):
         sys.exit("benchmark: --tune goes neither with --tuned nor with another split than the temporal one.")
     try:
@@ -124,7 +118,7 @@ def benchmark(arguments: argparse.Namespace) -> None:
     name = dataset if strategy == "temporal" else f"{dataset}-{strategy}"
     report = {
         "dataset": dataset,
-        "command": shlex.join(["python", "benchmarks/benchmark.py", *sys.argv[1:]]),
+        "command": command_typed("benchmark"),
         "commit": workspaces.commit,
         "raw_sha256": raw_sha256,
         "split": strategy,

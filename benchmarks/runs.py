@@ -2,8 +2,10 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -23,6 +25,22 @@ CACHE = cache_folder()
 COMMITTED = ("src", "stages", "params.yaml", "dvc.yaml")  # what decides the outcome of a run
 Block = dict[str, Any]
 T = TypeVar("T")
+
+
+def parse(parser: ArgumentParser, name: str) -> Namespace:
+    """The arguments of the command `name`, which runs seeds on a data set: the parser's own and these three."""
+    parser.add_argument("dataset", help="one of the sources of params.yaml")
+    parser.add_argument("--seeds", type=int, default=5, help="of models that draw (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time (default: %(default)s)")
+    arguments = parser.parse_args()
+    if min(arguments.seeds, arguments.jobs) < 1:
+        sys.exit(f"{name}: --seeds and --jobs must be at least 1.")
+    return arguments
+
+
+def command_typed(name: str) -> str:
+    """How `name` was called, for its report."""
+    return shlex.join(["python", f"benchmarks/{name}.py", *sys.argv[1:]])
 
 
 @dataclass(frozen=True)
