@@ -7,7 +7,7 @@ VENV := .venv
 # DVC and its queue call `python` and `dvc` by name, so the environment's programs come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help reproduce all test preprocess tune train-best baseline evaluate visualize run-api compare benchmark ablation validate-judge report docs lock
+.PHONY: help reproduce all test preprocess tune train-best baseline evaluate visualize run-api experiments benchmark ablation validate-judge report docs lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -50,8 +50,8 @@ run-api: $(VENV)/ready ## make what the service needs, and serve at http://127.0
 	dvc repro train@$(or $(MODEL),hybridvae)
 	python -m hybridvae serve --model $(or $(MODEL),hybridvae) $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
-compare: $(VENV)/ready ## print the experiments side by side, and means over seeds: MODEL=ease
-	python -m hybridvae compare $(MODEL)
+experiments: $(VENV)/ready ## print the experiments side by side, and means over seeds: MODEL=ease
+	python -m hybridvae experiments $(MODEL)
 
 benchmark: $(VENV)/ready ## every model tuned, several seeds: DATASET=beauty SEEDS=5 [SPLIT=cold_items]
 	python benchmarks/benchmark.py $(DATASET) --seeds $(or $(SEEDS),5) --split $(or $(SPLIT),temporal)

@@ -14,10 +14,10 @@ from pathlib import Path
 from runs import ROOT, Block, Run, Workspaces, command_typed, parse
 
 from hybridvae.config import parse_config
-from hybridvae.embedding import EmbedConfig
+from hybridvae.data.embedding import EmbedConfig
+from hybridvae.data.item_text import TextConfig, gather_item_texts
 from hybridvae.errors import HybridVAEError
 from hybridvae.files import read_json, read_yaml, write_json
-from hybridvae.itemtext import TextConfig, gather_item_texts
 from hybridvae.models import Context, create
 
 MODEL = "hybridvae"

@@ -21,17 +21,17 @@ import torch
 from defaults import overrides
 from runs import ROOT, Block, Run, Workspaces, command_typed, parse, seconds_of
 
-from hybridvae.comparison import compare
 from hybridvae.config import parse_config
+from hybridvae.data.interactions import read_interactions, read_targets
+from hybridvae.data.splitting import SplitConfig
 from hybridvae.errors import HybridVAEError
-from hybridvae.evaluation import Judgement
+from hybridvae.evaluation.comparison import compare
+from hybridvae.evaluation.intervals import EvaluationConfig, summarise, user_weights
+from hybridvae.evaluation.judge import Judgement
+from hybridvae.evaluation.slices import slices
 from hybridvae.experiments.grid import Grid, configurations, points
 from hybridvae.files import read_json, read_yaml, write_json
-from hybridvae.interactions import read_interactions, read_targets
 from hybridvae.models import Context, create
-from hybridvae.slices import slices
-from hybridvae.splitting import SplitConfig
-from hybridvae.summary import EvaluationConfig, summarise, user_weights
 
 RESULTS = ROOT / "docs" / "benchmarks"
 REFERENCE = "hybridvae"

@@ -28,9 +28,9 @@ import pandas as pd
 import yaml
 
 from hybridvae.checkpoint import Origin, write_checkpoint
+from hybridvae.data.interactions import read_interactions
 from hybridvae.errors import HybridVAEError
 from hybridvae.files import read_yaml, write_arrays, write_frame, write_json, write_text
-from hybridvae.interactions import read_interactions
 from hybridvae.models import Context, create
 from hybridvae.service import read_engine, use_one_thread
 

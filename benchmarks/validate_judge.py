@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 from scipy.sparse.linalg import svds
 
-from hybridvae.cleaning import CleanConfig, clean
+from hybridvae.arrays import FloatArray, IntArray
+from hybridvae.data.cleaning import CleanConfig, clean
+from hybridvae.data.interactions import Interactions, read_interactions, read_targets
+from hybridvae.data.splitting import SplitConfig, split
 from hybridvae.errors import HybridVAEError
-from hybridvae.evaluation import Protocol, judge
+from hybridvae.evaluation.judge import judge
+from hybridvae.evaluation.protocols import ProtocolName
 from hybridvae.files import read_yaml, sha256_of, write_json
-from hybridvae.interactions import FloatArray, IntArray, Interactions, read_interactions, read_targets
 from hybridvae.models import Context, create
-from hybridvae.splitting import SplitConfig, split
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTCOME = ROOT / "docs" / "benchmarks" / "judge.json"
@@ -36,7 +38,7 @@ class Check:
     title: str
     model: str
     parameters: dict[str, float | int | str]
-    protocol: Protocol
+    protocol: ProtocolName
     figures: dict[str, float]
 
 

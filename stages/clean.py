@@ -2,7 +2,7 @@
 
 from stage import DATASET, block, data, metrics, run
 
-from hybridvae.cleaning import CleanConfig, clean
+from hybridvae.data.cleaning import CleanConfig, clean
 from hybridvae.files import write_json
 
 

@@ -3,9 +3,10 @@
 import pandas as pd
 from stage import DATASET, PARAMS, ROOT, block, data, metrics, run
 
-from hybridvae.comparison import compare, metrics_table, plain_report
+from hybridvae.evaluation.comparison import compare, metrics_table
+from hybridvae.evaluation.intervals import EvaluationConfig
 from hybridvae.files import read_json, write_csv, write_json
-from hybridvae.summary import EvaluationConfig
+from hybridvae.reporting.markdown import plain_report
 
 TABLE = ROOT / "plots" / "comparison.csv"
 

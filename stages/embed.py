@@ -2,10 +2,10 @@
 
 from stage import DATASET, PARAMS, block, cache, data, metrics, run
 
-from hybridvae.embedding import EmbedConfig, embed_texts, without_meaning
+from hybridvae.data.embedding import EmbedConfig, embed_texts, without_meaning
+from hybridvae.data.item_text import TextConfig, gather_item_texts
+from hybridvae.device import choose_device
 from hybridvae.files import write_arrays, write_json
-from hybridvae.itemtext import TextConfig, gather_item_texts
-from hybridvae.training import choose_device
 
 
 def main() -> str:

@@ -1,19 +1,19 @@
 """evaluate MODEL: judge the shipped model on the test part, once."""
 
-from stage import DATASET, PARAMS, block, data, interactions_for, metrics, model_name, run
+from stage import DATASET, PARAMS, block, data, metrics, model_name, run
 
-from hybridvae.evaluation import judge
+from hybridvae.data.interactions import read_interactions, read_targets
+from hybridvae.evaluation.intervals import EvaluationConfig, summarise
+from hybridvae.evaluation.judge import judge
+from hybridvae.evaluation.slices import slices
 from hybridvae.files import write_frame, write_json
-from hybridvae.interactions import read_targets
 from hybridvae.models import Context, load
-from hybridvae.slices import slices
-from hybridvae.summary import EvaluationConfig, summarise
 
 NAME = model_name()
 
 
 def main() -> str:
-    interactions = interactions_for(None, upto="validation")
+    interactions = read_interactions(data("split", "fit"), upto="validation")
     model = load(NAME, data("train", NAME), interactions, Context(PARAMS["seed"], PARAMS["device"]))
     judgement = judge(model.scores, interactions, read_targets(data("split", "test")))
     judgement.per_user.insert(0, "user_id", interactions.users[judgement.per_user["user_index"]])

@@ -3,16 +3,18 @@
 import os
 from pathlib import Path
 
-from stage import DATASET, PARAMS, cache, data, run
+from stage import DATASET, ROOT, cache, data, metrics, run
 
-from hybridvae.sources import fetch, parse_source
+from hybridvae.data.sources import declared, fetch
+from hybridvae.files import read_yaml, write_json
 
 
 def main() -> str:
     local = os.environ.get("HYBRIDVAE_DATA")
-    source = parse_source(DATASET, PARAMS["sources"].get(DATASET))
-    fetch(DATASET, source, data("raw"), cache=cache(), local=Path(local).expanduser() if local else None)
+    wanted = declared(read_yaml(ROOT / "sources.yaml"), DATASET)
+    fetch(wanted, data("raw"), cache=cache(), local=Path(local).expanduser() if local else None)
+    write_json(metrics("fetch.json"), {"dataset": DATASET, "source": wanted.block})
     return f"{', '.join(sorted(path.name for path in data('raw').iterdir()))} of {DATASET}"
 
 
-run(main, wrote=[data("raw")])
+run(main, wrote=[data("raw"), metrics("fetch.json")])

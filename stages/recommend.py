@@ -2,8 +2,8 @@
 
 from stage import PARAMS, block, data, run
 
-from hybridvae.interactions import read_interactions
-from hybridvae.recommending import Recommendations, RecommendConfig, write_lists
+from hybridvae.data.interactions import read_interactions
+from hybridvae.recommendations import Recommendations, RecommendConfig, write_lists
 
 INTO = data("recommend")
 

@@ -2,8 +2,8 @@
 
 from stage import DATASET, block, data, metrics, run
 
+from hybridvae.data.splitting import SplitConfig, split
 from hybridvae.files import write_json
-from hybridvae.splitting import SplitConfig, split
 
 
 def main() -> str:

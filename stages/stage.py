@@ -1,25 +1,23 @@
 """What the stage scripts share: parameters, folders, the words at the end, errors without a traceback."""
 
-import json
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parent.parent
 # The library beside this script comes first: a queued experiment runs its own checkout's code.
 sys.path.insert(0, str(ROOT / "src"))
 
 from hybridvae.config import parse_config  # noqa: E402
+from hybridvae.costs import Cost, note_cost  # noqa: E402
 from hybridvae.errors import HybridVAEError  # noqa: E402
 from hybridvae.files import cache_folder, read_yaml  # noqa: E402
 from hybridvae.progress import name_stage  # noqa: E402
 
 if TYPE_CHECKING:
-    from hybridvae.interactions import Interactions
     from hybridvae.models import Recommender
 
 PARAMS: dict[str, Any] = read_yaml(ROOT / "params.yaml")
@@ -49,12 +47,9 @@ def block(name: str, config: type[Any]) -> Any:
     return parse_config(config, PARAMS.get(name), where=name)
 
 
-def interactions_for(model: "Recommender | None", *, upto: Literal["train", "validation"]) -> "Interactions":
-    """The interactions that a model may see, with item vectors where it wants them."""
-    from hybridvae.interactions import read_interactions
-
-    vectors = data("embed") / "items.safetensors" if model and model.needs_vectors else None
-    return read_interactions(data("split", "fit"), upto=upto, vectors=vectors)
+def vectors_for(model: "Recommender") -> Path | None:
+    """The file of the item vectors, for a model that wants them."""
+    return data("embed") / "items.safetensors" if model.needs_vectors else None
 
 
 def run(main: Callable[[], str], *, wrote: Sequence[Path]) -> None:
@@ -73,22 +68,25 @@ def run(main: Callable[[], str], *, wrote: Sequence[Path]) -> None:
         print(f"{name}: stopped", file=sys.stderr)
         sys.exit(130)
     seconds, megabytes = time.perf_counter() - start, _peak_memory()
-    _note_cost(name, seconds, megabytes)
+    note_cost(cache(), _cost(name, seconds, megabytes))
     outputs = ", ".join(path.relative_to(ROOT).as_posix() for path in wrote)
     memory = f", peak memory {megabytes:,.0f} MB" if megabytes else ""
     print(f"{name}: {said}; wrote {outputs} in {seconds:.1f} s{memory}")
 
 
-def _note_cost(name: str, seconds: float, megabytes: float | None) -> None:
-    """Append to costs.jsonl in the cache folder: outputs must not hold what differs from run to run."""
+def _cost(stage: str, seconds: float, megabytes: float | None) -> Cost:
     model = sys.argv[1] if len(sys.argv) > 1 else None
-    note = {"stage": name, "dataset": DATASET, "split": PARAMS["split"]["strategy"], "model": model}
-    note |= {"parameters": PARAMS.get(model) if model else None, "seed": PARAMS["seed"]}
-    note |= {"threads": os.environ.get("OMP_NUM_THREADS"), "seconds": round(seconds, 2), "peak_mb": megabytes}
-    with suppress(OSError):  # a cache that cannot be written must not fail a stage that is done
-        cache().mkdir(parents=True, exist_ok=True)
-        with (cache() / "costs.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(note) + "\n")
+    return Cost(
+        stage=stage,
+        dataset=DATASET,
+        split=PARAMS["split"]["strategy"],
+        model=model,
+        parameters=PARAMS.get(model) if model else None,
+        seed=PARAMS["seed"],
+        threads=os.environ.get("OMP_NUM_THREADS"),
+        seconds=round(seconds, 2),
+        peak_mb=megabytes,
+    )
 
 
 def _peak_memory() -> float | None:

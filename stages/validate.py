@@ -1,13 +1,13 @@
 """validate MODEL: fit on the training part, choose the epoch on validation, write curves and metrics."""
 
 from dvclive import Live
-from stage import DATASET, PARAMS, block, cache, data, interactions_for, metrics, model_name, run
+from stage import DATASET, PARAMS, block, cache, data, metrics, model_name, run, vectors_for
 
-from hybridvae.evaluation import judge, validation_ndcg
+from hybridvae.data.interactions import read_interactions, read_targets
+from hybridvae.evaluation.intervals import EvaluationConfig, summarise
+from hybridvae.evaluation.judge import judge, validation_ndcg
 from hybridvae.files import write_frame, write_json
-from hybridvae.interactions import read_targets
 from hybridvae.models import Context, EpochMetrics, FitState, Recommender, create
-from hybridvae.summary import EvaluationConfig, summarise
 
 NAME = model_name()
 
@@ -15,7 +15,7 @@ NAME = model_name()
 def main() -> str:
     state = FitState(cache() / "fits")
     model = create(NAME, PARAMS.get(NAME), Context(PARAMS["seed"], PARAMS["device"], state))
-    interactions = interactions_for(model, upto="train")
+    interactions = read_interactions(data("split", "fit"), upto="train", vectors=vectors_for(model))
     targets = read_targets(data("split", "fit"))
     history: list[EpochMetrics] = []
 

@@ -1,14 +1,15 @@
 """visualize: the figures, from what earlier stages wrote."""
 
 import pandas as pd
-from stage import DATASET, PARAMS, ROOT, data, interactions_for, metrics, run
+from stage import DATASET, PARAMS, ROOT, data, metrics, run
 
-from hybridvae import figures
+from hybridvae.data.interactions import read_interactions
 from hybridvae.files import read_json
-from hybridvae.frames import comparison_frame, slices_frame
-from hybridvae.latent import users_map
 from hybridvae.models import Context
 from hybridvae.models.hybridvae import Model
+from hybridvae.reporting import figures
+from hybridvae.reporting.figure_data import comparison_frame, slices_frame
+from hybridvae.reporting.user_map import users_map
 
 FOLDER = ROOT / "plots" / "figures"
 
@@ -26,9 +27,9 @@ def main() -> str:
             chosen=fit["epochs"],
             title=f"HybridVAE on {DATASET}, fitted on the training part",
         )
-        interactions = interactions_for(None, upto="validation")
+        interactions = read_interactions(data("split", "fit"), upto="validation")
         model = Model.load(data("train", "hybridvae"), interactions, Context(device=PARAMS["device"]))
-        places = users_map(model, interactions, seed=PARAMS["seed"])
+        places = users_map(model.latent_means, interactions, seed=PARAMS["seed"])
         drawn["users"] = figures.users(places, title=f"HybridVAE's view of {len(places):,} users of {DATASET}")
     for name, figure in drawn.items():
         figures.save(figure, FOLDER, name)

@@ -88,12 +88,12 @@ def new_project(folder, cache, tiny_data):
     source = {"kind": "file"}
     for role, name in (("reviews", "reviews.jsonl.gz"), ("metadata", "metadata.jsonl")):
         source |= {role: name, f"{role}_sha256": sha256_of(tiny_data / name)}
+    (folder / "sources.yaml").write_text(yaml.safe_dump({"sources": {"tiny": source}}))
     project.set(
         dataset="tiny",
         models=MODELS,
         lightgcn__epochs=10,
         device="cpu",
-        sources={"tiny": source},
         split__candidates=10,
         hybridvae__epochs=4,
         hybridvae__validate_every=2,

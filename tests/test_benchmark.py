@@ -19,12 +19,13 @@ from benchmark import average, configurations, device_of, names_of, ndcg_of, poi
 from defaults import least_loss, overrides, with_parameters
 
 from hybridvae.config import parse_config
-from hybridvae.docs import ablation_overview, ablation_page, benchmark_page, overview, with_section
-from hybridvae.embedding import EmbedConfig
+from hybridvae.data.embedding import EmbedConfig
+from hybridvae.data.item_text import TextConfig
 from hybridvae.errors import HybridVAEError
-from hybridvae.evaluation import Judgement
-from hybridvae.itemtext import TextConfig
+from hybridvae.evaluation.judge import Judgement
 from hybridvae.models import Context, create
+from hybridvae.reporting.documents import ablation_overview, ablation_page, benchmark_page, overview
+from hybridvae.reporting.markdown import with_section
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 
@@ -197,7 +198,7 @@ def test_a_variant_that_is_another_ones_double_is_not_run():
 
 
 def test_the_device_is_that_of_models_which_have_one(monkeypatch):
-    monkeypatch.setattr("hybridvae.training.choose_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("hybridvae.models._training.choose_device", lambda name: torch.device("cuda"))
     devices = {model: device_of(model, {}, "auto") for model in PARAMS["models"]}
     assert {model for model, device in devices.items() if device == "cuda"} == {"multvae", "lightgcn", "hybridvae"}
 

@@ -10,7 +10,7 @@ from conftest import DAY, NOW, review, tiny_reviews, write_lines
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hybridvae.cleaning import CleanConfig, clean
+from hybridvae.data.cleaning import CleanConfig, clean
 from hybridvae.errors import HybridVAEError
 
 LOOSE = CleanConfig(min_user_ratings=1, min_item_ratings=1, max_reject_share=1.0)

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import sparse
 
+from hybridvae.arrays import top_k
+from hybridvae.data.interactions import Interactions, Targets
 from hybridvae.errors import HybridVAEError
-from hybridvae.evaluation import judge
-from hybridvae.interactions import Interactions, Targets
-from hybridvae.ranking import top_k
+from hybridvae.evaluation.judge import judge
 
 
 def world(ratings, targets, candidates, *, cold=None, part=2):
@@ -150,7 +150,7 @@ def test_batches_do_not_change_the_result(monkeypatch):
     (interactions, targets), random = random_world(3)
     scores = random.random((30, 40)).astype(np.float32)
     whole = judge(lambda users: scores[users], interactions, targets)
-    monkeypatch.setattr("hybridvae.evaluation._BLOCK", 100)
+    monkeypatch.setattr("hybridvae.evaluation.judge._BLOCK", 100)
     parts = judge(lambda users: scores[users], interactions, targets)
     assert whole.per_user.equals(parts.per_user) and whole.coverage == parts.coverage
 

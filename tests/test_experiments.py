@@ -13,11 +13,11 @@ import yaml
 from projects import ROOT, clone
 
 from hybridvae.errors import HybridVAEError
-from hybridvae.experiments.comparing import _up_to_date, over_seeds, plain
 from hybridvae.experiments.grid import points, with_parameters
+from hybridvae.experiments.listing import _up_to_date, over_seeds, plain
 from hybridvae.experiments.queue import Queue
-from hybridvae.experiments.repository import Repository
 from hybridvae.experiments.tuning import Limits, tune
+from hybridvae.repository import Repository
 
 PAGE = (ROOT / "docs" / "experiments.md").read_text()
 MADE = ("fetch", "clean", "split", "train@hybridvae")
@@ -182,9 +182,9 @@ def test_a_grid_runs_what_is_missing_and_names_what_failed(done, tmp_path):
     assert "2 configurations of grid.specified, 0 to run" in project.run(
         "python", "-m", "hybridvae", "tune", "--grid", "specified"
     )
-    said = project.run("python", "-m", "hybridvae", "compare", "itemknn")
+    said = project.run("python", "-m", "hybridvae", "experiments", "itemknn")
     assert "tune-hybridvae-" not in said and "(committed)" in said, "those experiments fitted another model"
-    rows = project.run("python", "-m", "hybridvae", "compare").splitlines()
+    rows = project.run("python", "-m", "hybridvae", "experiments").splitlines()
     assert sum("tune-hybridvae-" in row for row in rows) == 2 and "(committed)" in "".join(rows)
 
 
@@ -203,7 +203,7 @@ def test_the_page_on_experiments_works_as_written(done, tmp_path, s3):
         if "dvc queue start" in block:
             wait_for(project, "seed-1", "seed-2")
 
-    compared = [text for line, text in said.items() if line.endswith("compare hybridvae")][-1]  # the second one's
+    compared = [text for line, text in said.items() if line.endswith("experiments hybridvae")][-1]  # the second one's
     assert "mean and standard deviation over seeds" in compared and "±" in compared
     seeds = [line for line in compared.splitlines() if line.split()[:1] in (["seed-1"], ["seed-2"])]
     tuned = [line for line in compared.splitlines() if "tune-hybridvae-" in line]

@@ -8,9 +8,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from hybridvae import figures
-from hybridvae.frames import ablation_frame, comparison_frame, cost_frame, slices_frame, tuning_frame
-from hybridvae.names import TITLES
+from hybridvae.reporting import figures
+from hybridvae.reporting.figure_data import ablation_frame, comparison_frame, cost_frame, slices_frame, tuning_frame
+from hybridvae.reporting.model_titles import TITLES
 
 
 def figure_of(mean):

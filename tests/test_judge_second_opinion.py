@@ -7,7 +7,7 @@ import pytest
 import pytrec_eval
 from test_evaluation import random_world, world
 
-from hybridvae.evaluation import judge
+from hybridvae.evaluation.judge import judge
 
 TREC_NAMES = {"ndcg": "ndcg_cut", "recall": "recall", "hit": "success"}
 N_USERS, N_ITEMS = 30, 40

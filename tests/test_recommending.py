@@ -8,9 +8,9 @@ import pytest
 from scipy import sparse
 
 from hybridvae import load_model
+from hybridvae.data.interactions import read_interactions
 from hybridvae.errors import HybridVAEError
-from hybridvae.interactions import read_interactions
-from hybridvae.recommending import Recommendations, best
+from hybridvae.recommendations import Recommendations, best
 
 
 def rows(*lines):

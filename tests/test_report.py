@@ -12,9 +12,10 @@ import pytest
 import yaml
 from projects import MODELS, ROOT, clone
 
-from hybridvae.docs import compared
+from hybridvae.data.sources import datasets, declared
 from hybridvae.errors import HybridVAEError
 from hybridvae.files import sha256_of
+from hybridvae.reporting.results import compared
 
 README = (ROOT / "README.md").read_text()
 
@@ -102,8 +103,8 @@ def test_a_model_card_says_what_the_checkpoint_is(done):
 
 
 def test_a_card_names_the_licence_of_its_data():
-    sources = yaml.safe_load((ROOT / "params.yaml").read_text())["sources"]
-    assert all(source["licence"] for source in sources.values())
+    catalogue = yaml.safe_load((ROOT / "sources.yaml").read_text())
+    assert all(declared(catalogue, name).source.licence for name in datasets(catalogue))
 
 
 def test_the_three_lines_of_the_readme_load_a_model(done):

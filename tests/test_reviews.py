@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import NOW, review, write_lines
 
-from hybridvae import reviews
+from hybridvae.data import reviews
 from hybridvae.errors import HybridVAEError
 
 GOOD = review("u1", "i1")

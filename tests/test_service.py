@@ -23,7 +23,7 @@ from hybridvae import load_model
 from hybridvae.errors import HybridVAEError
 from hybridvae.service import read_engine
 from hybridvae.service.app import create_app
-from hybridvae.service.engine import Ask, Served
+from hybridvae.service.batching import Ask, Served
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_a_failure_reaches_everyone_of_its_batch_and_nobody_else(engine):
 
 
 def test_long_histories_are_computed_beside_the_thread_that_answers(engine, monkeypatch):
-    monkeypatch.setattr("hybridvae.service.engine._LONG", 2)
+    monkeypatch.setattr("hybridvae.service.batching._LONG", 2)
     served, threads = engine.load("itemknn"), []
     monkeypatch.setattr(
         served, "_lists", lambda asks: threads.append(threading.current_thread()) or Served._lists(served, asks)

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from hybridvae.comparison import compare, markdown_table, metrics_table
-from hybridvae.evaluation import Judgement
-from hybridvae.significance import bootstrap_intervals, effect_size, holm, sign_flip_p
-from hybridvae.summary import EvaluationConfig, summarise
+from hybridvae.evaluation.comparison import compare, metrics_table
+from hybridvae.evaluation.intervals import EvaluationConfig, summarise
+from hybridvae.evaluation.judge import Judgement
+from hybridvae.evaluation.significance import bootstrap_intervals, effect_size, holm, sign_flip_p
+from hybridvae.reporting.markdown import comparison_table
 
 
 def test_holm_by_hand():
@@ -79,4 +80,4 @@ def test_compare_finds_the_better_model_and_corrects():
 
     metrics = {name: summarise(judgement(one, 1.0), EvaluationConfig(), seed=1) for name, one in frames.items()}
     assert list(metrics_table(metrics).index)[-1] == "bad"
-    assert "| bad | " in markdown_table(metrics, tests)
+    assert "| bad | " in comparison_table(metrics, tests)

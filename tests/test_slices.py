@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from test_evaluation import random_world, world
 
-from hybridvae.evaluation import judge
-from hybridvae.slices import popularity_thirds, slices
-from hybridvae.summary import EvaluationConfig
+from hybridvae.evaluation.intervals import EvaluationConfig
+from hybridvae.evaluation.judge import judge
+from hybridvae.evaluation.slices import popularity_thirds, slices
 
 FEW = EvaluationConfig(bootstrap_resamples=50)
 

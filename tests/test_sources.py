@@ -13,8 +13,8 @@ import pytest
 import yaml
 from conftest import ROOT, review, write_lines
 
-from hybridvae.errors import HybridVAEError
-from hybridvae.sources import download_path, fetch, obtain_url, parse_source
+from hybridvae.data.sources import datasets, declared, download_path, fetch, obtain_url
+from hybridvae.errors import BadParameterError, HybridVAEError
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -118,11 +118,14 @@ def test_two_at_a_time_download_once(shelf, tmp_path):
     assert paths[0] == paths[1] and paths[0].read_bytes() == CONTENT and len(shelf.requests) == 1
 
 
+def mine(block, name="mine"):
+    return declared({"sources": {name: block}}, name)
+
+
 def local(tmp_path, **changes):
     file = write_lines(tmp_path / "local" / "r.jsonl.gz", [review("u", "i")], compress=True)
     block = {"kind": "file", "reviews": "r.jsonl.gz", "reviews_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
-    source = parse_source("mine", block | changes)
-    fetch("mine", source, tmp_path / "raw", cache=tmp_path / "cache", local=tmp_path / "local")
+    fetch(mine(block | changes), tmp_path / "raw", cache=tmp_path / "cache", local=tmp_path / "local")
 
 
 def test_a_local_file_is_copied_when_its_hash_is_right(tmp_path):
@@ -132,9 +135,11 @@ def test_a_local_file_is_copied_when_its_hash_is_right(tmp_path):
 
 
 def test_another_hash_is_refused_and_the_found_one_printed(tmp_path):
-    with pytest.raises(HybridVAEError, match=r"has sha256 [0-9a-f]{64}, but sources\.mine\.reviews_sha256 says 0{64}"):
+    with pytest.raises(
+        HybridVAEError, match=r"has sha256 [0-9a-f]{64}, but sources\.mine\.reviews_sha256 in sources\.yaml says 0{64}"
+    ):
         local(tmp_path, reviews_sha256="0" * 64)
-    with pytest.raises(HybridVAEError, match=r"-S sources\.mine\.reviews_sha256=[0-9a-f]{64}"):
+    with pytest.raises(HybridVAEError, match=r"mine\.reviews_sha256 is not set in sources\.yaml.* [0-9a-f]{64};"):
         local(tmp_path, reviews_sha256=None)
     assert not (tmp_path / "raw").exists()
 
@@ -142,9 +147,8 @@ def test_another_hash_is_refused_and_the_found_one_printed(tmp_path):
 def test_a_missing_local_file_says_where_it_was_expected(tmp_path):
     with pytest.raises(HybridVAEError, match=r"local/other\.jsonl does not exist"):
         local(tmp_path, reviews="other.jsonl")
-    source = parse_source("mine", {"kind": "file", "reviews": "r.jsonl"})
     with pytest.raises(HybridVAEError, match="HYBRIDVAE_DATA is not set"):
-        fetch("mine", source, tmp_path / "raw", cache=tmp_path, local=None)
+        fetch(mine({"kind": "file", "reviews": "r.jsonl"}), tmp_path / "raw", cache=tmp_path, local=None)
 
 
 @pytest.fixture
@@ -177,28 +181,25 @@ def test_a_package_is_downloaded_checked_and_converted(wheel, tmp_path):
         "metadata": "tinybole/a.item",
     }
     block["sha256"] = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    fetch("tiny", parse_source("tiny", block), tmp_path / "raw", cache=tmp_path / "cache", local=None)
+    fetch(mine(block), tmp_path / "raw", cache=tmp_path / "cache", local=None)
     reviews = yaml.safe_load((tmp_path / "raw/reviews.jsonl").read_text())
     assert reviews == review("7", "9", 4.0, 881_250_949_000)
     items = yaml.safe_load((tmp_path / "raw/metadata.jsonl").read_text())
     assert items == {"asin": "9", "title": 'Heat "Wave" (1995)', "categories": ["Drama", "Crime"]}
 
     with pytest.raises(HybridVAEError, match=r"tinybole/a\.item of tinybole-1\.0.* has no column user_id"):
-        wrong = parse_source("tiny", block | {"reviews": "tinybole/a.item"})
-        fetch("tiny", wrong, tmp_path / "raw", cache=tmp_path / "cache", local=None)
-    with pytest.raises(HybridVAEError, match=r"but sources\.tiny\.sha256 says"):
-        fetch(
-            "tiny", parse_source("tiny", block | {"sha256": "0" * 64}), tmp_path, cache=tmp_path / "cache", local=None
-        )
-    absent = parse_source("other", block | {"package": "absent-package==1.0"})
+        wrong = mine(block | {"reviews": "tinybole/a.item"})
+        fetch(wrong, tmp_path / "raw", cache=tmp_path / "cache", local=None)
+    with pytest.raises(HybridVAEError, match=r"but sources\.mine\.sha256 in sources\.yaml says"):
+        fetch(mine(block | {"sha256": "0" * 64}), tmp_path, cache=tmp_path / "cache", local=None)
+    absent = mine(block | {"package": "absent-package==1.0"}, "other")
     with pytest.raises(HybridVAEError, match=r"cannot download the package absent-package.*put its wheel into"):
-        fetch("other", absent, tmp_path, cache=tmp_path / "cache", local=None)
+        fetch(absent, tmp_path, cache=tmp_path / "cache", local=None)
 
 
 @pytest.mark.parametrize(
     ("block", "words"),
     [
-        (None, "sources.x is not declared"),
         ({"kind": "ftp"}, "use one of file, url, package"),
         ({"kind": "file"}, "sources.x.reviews is missing"),
         ({"kind": "url", "reviews": "http://a/b", "sha": 1}, "sources.x.sha is not a parameter"),
@@ -206,22 +207,63 @@ def test_a_package_is_downloaded_checked_and_converted(wheel, tmp_path):
 )
 def test_a_wrong_block_is_refused_in_words(block, words):
     with pytest.raises(HybridVAEError, match=words):
-        parse_source("x", block)
+        _ = mine(block, "x").source
 
 
 def test_every_declared_source_is_well_formed():
-    sources = yaml.safe_load((ROOT / "params.yaml").read_text())["sources"]
-    for name, block in sources.items():
-        parse_source(name, block)
-    assert {"ml-100k", "beauty", "musical_instruments", "digital_music"} <= set(sources)
-    assert {"amazon2023-All_Beauty", "amazon2023-Appliances", "amazon2014-Beauty"} <= set(sources)
+    catalogue = yaml.safe_load((ROOT / "sources.yaml").read_text())
+    names = datasets(catalogue)
+    for name in names:
+        _ = declared(catalogue, name).source
+    assert len(names) == len(set(names)) == 39
+    assert {"ml-100k", "beauty", "musical_instruments", "digital_music"} <= set(names)
+    assert {"amazon2023-All_Beauty", "amazon2023-Appliances", "amazon2014-Beauty"} <= set(names)
+
+
+FAMILY = {
+    "kind": "url",
+    "reviews": "http://a/{name}.gz",
+    "metadata": "http://a/meta_{name}.gz",
+    "reviews_sha256": {"Books": "ab"},
+    "metadata_sha256": {},
+    "names": ["Books", "Toys"],
+}
+
+
+def test_a_family_is_written_out_by_name_and_a_block_of_its_own_comes_first():
+    books = declared({"families": {"shop": FAMILY}}, "shop-Books")
+    assert books.block == {
+        "kind": "url",
+        "reviews": "http://a/Books.gz",
+        "metadata": "http://a/meta_Books.gz",
+        "reviews_sha256": "ab",
+        "metadata_sha256": None,
+    }
+    assert books.sha256 == "ab" and books.hash_key.format("x") == "families.shop.x.Books"
+    own = {"kind": "file", "reviews": "b.jsonl"}
+    both = declared({"sources": {"shop-Books": own}, "families": {"shop": FAMILY}}, "shop-Books")
+    assert both.block == own and both.hash_key.format("x") == "sources.shop-Books.x"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("beuaty", "there is no data set 'beuaty' in sources.yaml: near names are beauty"),
+        ("toys", "near names are shop-Toys"),
+        ("shop-Book", "near names are shop-Books"),
+        ("zzz", "it has beauty, shop-Books, shop-Toys"),
+    ],
+)
+def test_an_unknown_name_lists_those_that_are_near(name, words):
+    with pytest.raises(BadParameterError, match=words):
+        declared({"sources": {"beauty": {"kind": "file"}}, "families": {"shop": FAMILY}}, name)
 
 
 def test_the_helper_prints_a_block_that_fetch_accepts(tmp_path):
     file = write_lines(tmp_path / "my #1: data" / "mine.jsonl", [review("u", "i")])
     command = [sys.executable, "-m", "hybridvae", "source", str(file), "--name", "mine"]
     block = yaml.safe_load(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["mine"]
-    fetch("mine", parse_source("mine", block), tmp_path / "raw", cache=tmp_path / "cache", local=None)
+    fetch(mine(block), tmp_path / "raw", cache=tmp_path / "cache", local=None)
     assert (tmp_path / "raw/reviews.jsonl").read_bytes() == file.read_bytes()
     outcome = subprocess.run([*command[:4], "nowhere.jsonl"], capture_output=True, text=True, check=False)
     assert outcome.returncode == 1 and "does not exist" in outcome.stderr and "Traceback" not in outcome.stderr

@@ -7,10 +7,10 @@ from conftest import DAY, NOW, review, write_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybridvae.cleaning import CleanConfig, clean
+from hybridvae.data.cleaning import CleanConfig, clean
+from hybridvae.data.interactions import read_interactions, read_targets
+from hybridvae.data.splitting import SplitConfig, draw_candidates, split
 from hybridvae.errors import HybridVAEError
-from hybridvae.interactions import read_interactions, read_targets
-from hybridvae.splitting import SplitConfig, draw_candidates, split
 
 LOOSE = CleanConfig(min_user_ratings=1, min_item_ratings=1)
 

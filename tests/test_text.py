@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from conftest import DAY, NOW, review, write_lines
 
-from hybridvae.cleaning import CleanConfig, clean
-from hybridvae.embedding import EmbedConfig, embed_texts, without_meaning
+from hybridvae.data.cleaning import CleanConfig, clean
+from hybridvae.data.embedding import EmbedConfig, embed_texts, without_meaning
+from hybridvae.data.item_text import TextConfig, compose, gather_item_texts
+from hybridvae.data.splitting import SplitConfig, split
 from hybridvae.errors import HybridVAEError
-from hybridvae.itemtext import TextConfig, compose, gather_item_texts
-from hybridvae.splitting import SplitConfig, split
 
 
 @pytest.fixture

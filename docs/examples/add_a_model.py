@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hybridvae.evaluation import judge
-from hybridvae.interactions import FloatArray, IntArray, Interactions, read_interactions, read_targets
+from hybridvae.arrays import FloatArray, IntArray
+from hybridvae.data.interactions import Interactions, read_interactions, read_targets
+from hybridvae.evaluation.judge import judge
 from hybridvae.models import Context, create
 
 
@@ -22,7 +23,7 @@ class TwoSteps:
     def fit(self, interactions: Interactions) -> "TwoSteps":
         """Keep the matrix (U, I) and divide each item by the square root of its degree."""
         self.positives = interactions.positives
-        degrees = np.maximum(np.asarray(self.positives.sum(axis=0)).ravel(), 1)
+        degrees = np.maximum(interactions.item_counts, 1)
         self.damped = self.positives.multiply(degrees**-0.5).tocsr()
         return self
 

@@ -10,15 +10,15 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hybridvae.cleaning import CleanConfig, clean
-from hybridvae.embedding import EmbedConfig, embed_texts
-from hybridvae.evaluation import judge, validation_ndcg
+from hybridvae.data.cleaning import CleanConfig, clean
+from hybridvae.data.embedding import EmbedConfig, embed_texts
+from hybridvae.data.interactions import read_interactions, read_targets
+from hybridvae.data.item_text import TextConfig, gather_item_texts
+from hybridvae.data.splitting import SplitConfig, split
+from hybridvae.evaluation.judge import judge, validation_ndcg
 from hybridvae.files import write_arrays
-from hybridvae.interactions import read_interactions, read_targets
-from hybridvae.itemtext import TextConfig, gather_item_texts
 from hybridvae.models import Context, create
-from hybridvae.recommending import Recommendations
-from hybridvae.splitting import SplitConfig, split
+from hybridvae.recommendations import Recommendations
 
 
 def main(reviews: Path, metadata: Path | None, folder: Path) -> None:

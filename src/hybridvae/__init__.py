@@ -1,24 +1,14 @@
 """HybridVAE: collaborative filtering joined with the meaning of item text.
 
-But for `experiments/` and `service/`, the package knows nothing of DVC or of params.yaml: the scripts in
-`stages/` bring those together.
+What a notebook needs is exported here (`__init__.pyi` lists it), and read when it is first asked for: torch takes
+seconds, which somebody who wants a table alone need not wait.
+
+The rooms, each of which imports only from those before it: `data` (where do data come from), `models` (what is a
+model), `evaluation` (how is it judged), `reporting` (what is written about it), `experiments` (how is DVC used) and
+`service` (how is it served). Beside them lie the few files that several rooms use.
 """
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+import lazy_loader
 
-if TYPE_CHECKING:
-    from hybridvae.recommending import Recommendations
-
-__version__ = "0.1.0"
-
-
-def load_model(folder: Path | str, *, device: str = "auto") -> "Recommendations":
-    """The model in a folder that `train` wrote, with the names of its items: `load_model(folder).recommend([...])`.
-
-    Raises:
-        HybridVAEError: the folder holds no checkpoint.
-    """
-    from hybridvae.recommending import Recommendations  # takes torch: late, for those who want the table alone
-
-    return Recommendations.load(folder, device=device)
+__version__ = "0.2.0.dev0"
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

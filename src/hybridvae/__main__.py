@@ -7,9 +7,9 @@ from textwrap import indent
 
 import yaml
 
-from hybridvae.errors import HybridVAEError
+from hybridvae.data.sources import obtain_url
+from hybridvae.errors import HybridVAEError, UnreadableFileError
 from hybridvae.files import cache_folder, sha256_of, write_text
-from hybridvae.sources import obtain_url
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m hybridvae", description="Helpers around the DVC stages.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    source = commands.add_parser("source", help="print the block of params.yaml that declares your files as a source")
+    source = commands.add_parser("source", help="print the block of sources.yaml that declares your files")
     source.add_argument("reviews", help="path or http(s) address of the reviews (JSON lines, plain or gzip)")
     source.add_argument("metadata", nargs="?", help="path or address of the item metadata")
     source.add_argument("--name", default="my-data", help="name of the data set (default: %(default)s)")
@@ -38,11 +38,11 @@ def main() -> None:
     tune.add_argument("--jobs", type=int, default=2, metavar="N", help="at a time (default: %(default)s)")
     tune.set_defaults(command=_tune)
 
-    compare = commands.add_parser(
-        "compare", help="print the experiments of this clone side by side, and means over seeds"
+    experiments = commands.add_parser(
+        "experiments", help="print the experiments of this clone side by side, and means over seeds"
     )
-    compare.add_argument("model", nargs="?", default="hybridvae", metavar="MODEL", help="(default: %(default)s)")
-    compare.set_defaults(command=_compare)
+    experiments.add_argument("model", nargs="?", default="hybridvae", metavar="MODEL", help="(default: %(default)s)")
+    experiments.set_defaults(command=_experiments)
 
     page = commands.add_parser("plots-page", help="write the page that `dvc plots` opens without a network")
     page.add_argument("path", type=Path)
@@ -91,23 +91,23 @@ def _source(arguments: argparse.Namespace) -> None:
             path = Path(location).expanduser().resolve()
             location = str(path)
             if not path.is_file():
-                raise HybridVAEError(f"{path} does not exist: give the path of a JSON lines file.")
+                raise UnreadableFileError(f"{path} does not exist: give the path of a JSON lines file.")
         block |= {role: location, f"{role}_sha256": sha256_of(path)}
     written = yaml.safe_dump({arguments.name: block}, sort_keys=False, allow_unicode=True, width=10_000)
     print(indent(written, "  "), end="")
 
 
 def _table(arguments: argparse.Namespace) -> None:
-    from hybridvae.comparison import plain_report
-    from hybridvae.docs import compared
+    from hybridvae.reporting.markdown import plain_report
+    from hybridvae.reporting.results import compared
 
     print(plain_report(*compared(arguments.metrics)))
 
 
 def _tune(arguments: argparse.Namespace) -> None:
-    from hybridvae.experiments.comparing import plain
-    from hybridvae.experiments.repository import Repository
+    from hybridvae.experiments.listing import plain
     from hybridvae.experiments.tuning import Limits, trials_of, tune
+    from hybridvae.repository import Repository
 
     limits = Limits(arguments.configurations, arguments.minutes, arguments.jobs)
     for model in arguments.models:  # all of them are known before the first one runs
@@ -119,8 +119,8 @@ def _tune(arguments: argparse.Namespace) -> None:
         print(f"{model}: params.yaml has the winner's values now, and `dvc repro` trains with them: {values}")
 
 
-def _compare(arguments: argparse.Namespace) -> None:
-    from hybridvae.experiments.comparing import experiments, over_seeds, plain
+def _experiments(arguments: argparse.Namespace) -> None:
+    from hybridvae.experiments.listing import experiments, over_seeds, plain
 
     table = experiments(Path(), arguments.model)
     print(plain(table))
@@ -129,13 +129,13 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _plots_page(arguments: argparse.Namespace) -> None:
-    from hybridvae.experiments.plots import write_page
+    from hybridvae.experiments.plots_page import write_page
 
     write_page(arguments.path)
 
 
 def _docs(arguments: argparse.Namespace) -> None:
-    from hybridvae.docs import documents
+    from hybridvae.reporting.documents import documents
 
     for path, text in documents(arguments.root).items():
         write_text(path, text)
@@ -143,7 +143,7 @@ def _docs(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from hybridvae.experiments.report import write_report
+    from hybridvae.reporting.html import write_report
 
     write_report(Path(), arguments.path, cache=cache_folder())
     print(f"wrote {arguments.path}")
@@ -151,7 +151,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
 def _recommend(arguments: argparse.Namespace) -> None:
     from hybridvae import load_model
-    from hybridvae.experiments.repository import Repository
+    from hybridvae.repository import Repository
 
     folder = arguments.checkpoint or Path("data/train", Repository(Path()).params["dataset"], arguments.model)
     history = [item.strip() for item in arguments.history.split(",") if item.strip()]

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from hybridvae.arrays import top_k
+from hybridvae.data.interactions import Interactions
+from hybridvae.evaluation.protocols import PROTOCOLS, READING_ORDER
 from hybridvae.files import write_frame, write_json, write_text
-from hybridvae.interactions import Interactions
 from hybridvae.models import Recommender
-from hybridvae.ranking import top_k
-
-_PROTOCOLS = {"full": "full ranking", "sampled": "among sampled negatives", "cold": "among cold items"}
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,7 @@ def model_card(name: str, model: Recommender, interactions: Interactions, origin
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     about = (sys.modules[type(model).__module__].__doc__ or name).strip().split("\n\n")[0]
-    liked = np.asarray(interactions.positives.sum(axis=0))
-    example = interactions.items[top_k(liked, 3)[0]].tolist()
+    example = interactions.items[top_k(interactions.item_counts[None], 3)[0]].tolist()
     template = Environment(loader=PackageLoader("hybridvae"), undefined=StrictUndefined, keep_trailing_newline=True)
     return template.get_template("model_card.md.j2").render(
         name=name,
@@ -81,7 +78,7 @@ def model_card(name: str, model: Recommender, interactions: Interactions, origin
         positives=interactions.positives.nnz,
         folds_in=model.folds_in,
         hashes={key: value for key, value in origin.source.items() if key.endswith("sha256")},
-        protocols=_PROTOCOLS,
+        protocols={name: PROTOCOLS[name].sentence for name in READING_ORDER},
         interval=lambda figure: f"{figure['mean']:.4f} ({figure['low']:.4f}-{figure['high']:.4f})",
         example=example,
         **vars(origin),

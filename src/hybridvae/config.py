@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from hybridvae.errors import HybridVAEError
+from hybridvae.errors import BadParameterError
 from hybridvae.files import read_json
 
+Block = dict[str, Any]  # of params.yaml: parameter -> value
 T = TypeVar("T")
 
 
@@ -19,32 +20,34 @@ def parse_config(cls: type[T], block: Mapping[str, Any] | None, *, where: str) -
         where: the block's name, for messages.
 
     Raises:
-        HybridVAEError: a key is unknown or missing, or a value has the wrong type or range.
+        BadParameterError: a key is unknown or missing, or a value has the wrong type or range.
     """
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     hints = get_type_hints(cls)
     values: dict[str, Any] = {}
     if block is not None and not isinstance(block, Mapping):
-        raise HybridVAEError(f"{where} is {block!r}: it must be a block of parameters.")
+        raise BadParameterError(f"{where} is {block!r}: it must be a block of parameters.")
     for key, value in (block or {}).items():
         if key not in fields:
-            raise HybridVAEError(f"{where}.{key} is not a parameter: the known ones are {', '.join(fields) or 'none'}.")
+            raise BadParameterError(
+                f"{where}.{key} is not a parameter: the known ones are {', '.join(fields) or 'none'}."
+            )
         values[key] = _convert(value, hints[key], f"{where}.{key}")
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:
-            raise HybridVAEError(f"{where}.{name} is missing: add it to params.yaml.")
+            raise BadParameterError(f"{where}.{name} is missing: add it.")
     try:
         return cls(**values)
     except ValueError as error:  # raised by a dataclass's own checks
-        raise HybridVAEError(f"{where}: {error}") from None
+        raise BadParameterError(f"{where}: {error}") from None
 
 
 def read_config(cls: type[T], folder: Path) -> T:
     """The dataclass `cls` from the `config.json` of a saved model.
 
     Raises:
-        HybridVAEError: as `parse_config`.
+        BadParameterError: as `parse_config`.
     """
     path = folder / "config.json"
     return parse_config(cls, read_json(path), where=str(path))
@@ -59,15 +62,15 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         return _convert(value, next(arg for arg in get_args(hint) if arg is not type(None)), where)
     if origin is Literal:
         if value not in get_args(hint):
-            raise HybridVAEError(f"{where} is {value!r}: use one of {', '.join(map(str, get_args(hint)))}.")
+            raise BadParameterError(f"{where} is {value!r}: use one of {', '.join(map(str, get_args(hint)))}.")
         return value
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise HybridVAEError(f"{where} is {value!r}: it must be a list.")
+            raise BadParameterError(f"{where} is {value!r}: it must be a list.")
         return tuple(_convert(element, get_args(hint)[0], where) for element in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         kind = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[hint]
-        raise HybridVAEError(f"{where} is {value!r}: it must be {kind}.")
+        raise BadParameterError(f"{where} is {value!r}: it must be {kind}.")
     return value

@@ -1,9 +1,25 @@
-"""The one error that users are meant to read."""
+"""The errors that users are meant to read.
+
+The message is one clear sentence: what is wrong, where, and what to do about it. The stage scripts and the command line
+print it without a traceback, and the service gives each kind a status of its own.
+"""
 
 
 class HybridVAEError(Exception):
-    """A mistake in the input, the parameters or the environment.
+    """Something that a person can mend: a mistake of one of the kinds below, or a command that failed."""
 
-    The message is one clear sentence: what is wrong, where, and what to do about it. The stage
-    scripts and the command line print it without a traceback.
-    """
+
+class BadDataError(HybridVAEError):
+    """The data are not what they must be: reviews, histories, interactions."""
+
+
+class BadParameterError(HybridVAEError):
+    """A parameter, an argument or a name is unknown, of the wrong type, or out of its range."""
+
+
+class UnreadableFileError(HybridVAEError):
+    """A file or an address is missing, damaged, or another one than was meant."""
+
+
+class NotEnoughMemoryError(HybridVAEError):
+    """The work asks for more memory than the machine has."""

@@ -9,12 +9,12 @@ import hashlib
 
 import numpy as np
 
-from hybridvae.errors import HybridVAEError
+from hybridvae.errors import BadParameterError
 
 
 def _sequence(root: int, names: tuple[str | int, ...]) -> np.random.SeedSequence:
     if root < 0:
-        raise HybridVAEError(f"the seed {root} is negative: use 0 or more.")
+        raise BadParameterError(f"the seed {root} is negative: use 0 or more.")
     digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
     return np.random.SeedSequence([root, *np.frombuffer(digest, dtype="<u4").tolist()])
 

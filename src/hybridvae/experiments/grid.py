@@ -5,10 +5,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from hybridvae.config import Block
 from hybridvae.files import atomic_path
 from hybridvae.seeds import random_generator
 
-Block = dict[str, Any]
 Grid = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]]
 
 

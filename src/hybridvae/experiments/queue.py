@@ -9,8 +9,8 @@ from io import StringIO
 from tqdm import tqdm
 
 from hybridvae.errors import HybridVAEError
-from hybridvae.experiments.repository import Repository
 from hybridvae.progress import progress
+from hybridvae.repository import Repository
 
 COPIED = "data/split"  # holds ratings, so is in no cache that a queued run could ask
 _LOOK = 1.0  # seconds between looks at what is done, which cost nothing

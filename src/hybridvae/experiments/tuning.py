@@ -11,13 +11,14 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from hybridvae.errors import HybridVAEError
-from hybridvae.experiments.comparing import VALIDATION
-from hybridvae.experiments.grid import Block, configurations, in_seeded_order, points, with_parameters
+from hybridvae.config import Block
+from hybridvae.errors import BadParameterError, HybridVAEError
+from hybridvae.experiments.grid import configurations, in_seeded_order, points, with_parameters
+from hybridvae.experiments.listing import VALIDATION
 from hybridvae.experiments.queue import Queue
-from hybridvae.experiments.repository import Repository
 from hybridvae.files import write_csv
 from hybridvae.models import Context, create
+from hybridvae.repository import Repository
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Limits:
     def __post_init__(self) -> None:
         given = (self.configurations, self.minutes, self.jobs)
         if any(value is not None and value <= 0 for value in given):
-            raise HybridVAEError("the limits of a tuning (configurations, minutes, jobs) must be above 0.")
+            raise BadParameterError("the limits of a tuning (configurations, minutes, jobs) must be above 0.")
 
 
 def tune(root: Path, model: str, *, grid: str, dataset: str | None, limits: Limits) -> tuple[pd.DataFrame, Block]:
@@ -58,7 +59,7 @@ def tune(root: Path, model: str, *, grid: str, dataset: str | None, limits: Limi
     Raises:
         HybridVAEError: the model or data set is unknown or has no such grid, DVC refused, or every run failed.
     """
-    from hybridvae import figures
+    from hybridvae.reporting import figures
 
     repository = Repository(root)
     trials, limits = trials_of(repository.params, model, grid, dataset, limits)
@@ -116,18 +117,20 @@ def trials_of(params: Block, model: str, grid: str, dataset: str | None, limits:
         HybridVAEError: the model or data set is unknown or has no such grid.
     """
     if model not in params["models"]:
-        raise HybridVAEError(f"there is no model {model!r}: `models` in params.yaml has {', '.join(params['models'])}.")
+        raise BadParameterError(
+            f"there is no model {model!r}: `models` in params.yaml has {', '.join(params['models'])}."
+        )
     if dataset and dataset not in params["sources"]:
-        raise HybridVAEError(f"sources.{dataset} is not declared in params.yaml: declare it, or take one that is.")
+        raise BadParameterError(f"sources.{dataset} is not declared in params.yaml: declare it, or take one that is.")
     grids = {name: block for name, block in params["grid"].items() if name not in ("budget", "trial")}
     if grid not in grids:
-        raise HybridVAEError(f"there is no grid.{grid} in params.yaml: there are {', '.join(grids)}.")
+        raise BadParameterError(f"there is no grid.{grid} in params.yaml: there are {', '.join(grids)}.")
     if model not in grids[grid]:
-        raise HybridVAEError(f"grid.{grid} has no {model}: it has {', '.join(grids[grid])}.")
+        raise BadParameterError(f"grid.{grid} has no {model}: it has {', '.join(grids[grid])}.")
     chosen, block = grids[grid][model], params[model] or {}
     keys = list(dict.fromkeys(key for point in points(chosen) for key in point))
     if unknown := [key for key in keys if key not in block]:
-        raise HybridVAEError(f"grid.{grid}.{model} names {', '.join(unknown)}, which {model} does not have.")
+        raise BadParameterError(f"grid.{grid}.{model} names {', '.join(unknown)}, which {model} does not have.")
     if grid == "search":  # the block itself comes first, and the budget is the same for every model
         budget = params["grid"]["budget"]
         at_most, minutes = limits.configurations or budget["configurations"], limits.minutes or budget["minutes"]

@@ -1,126 +1,46 @@
-"""The models. Each is one file here, named like its block in params.yaml and its entry in `models`.
+"""What is a model: each is one file here, named like its block in params.yaml and its entry in `models`.
 
-A model's file defines `Model`, which keeps the protocol below, and the frozen dataclass `Config`, which
-is its block of parameters.
+A model's file defines `Model`, which keeps the protocol of `_base`, and the frozen dataclass `Config`, which is its
+block of parameters. Files that begin with an underscore are shared by several models.
 """
 
-import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, Self
-
-from scipy import sparse
+from typing import Any
 
 from hybridvae.config import parse_config
-from hybridvae.errors import HybridVAEError
-from hybridvae.interactions import FloatArray, IntArray, Interactions
+from hybridvae.data.interactions import Interactions
+from hybridvae.dependencies import model_file
+from hybridvae.models._base import (
+    Context,
+    EpochMetrics,
+    FitState,
+    FoldingRecommender,
+    OnEpoch,
+    Recommender,
+    Validation,
+)
 
-EpochMetrics = dict[str, float]
-OnEpoch = Callable[[int, EpochMetrics], None]
-Validation = Callable[["Recommender"], float]
-
-
-class FitState:
-    """Folders in which fits keep what they need to go on after a kill, one a fingerprint.
-
-    The fingerprint covers parameters, data and the modules that decide the result, so that a fit never goes on from
-    the state of another one.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._used: list[Path] = []
-
-    def folder(self, fingerprint: str) -> Path:
-        """The folder of one fit."""
-        self._used.append(self._root / fingerprint)
-        return self._used[-1]
-
-    def forget(self) -> None:
-        """Remove the folders handed out, once the results are safe."""
-        for folder in self._used:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-@dataclass(frozen=True)
-class Context:
-    """Where a fit happens.
-
-    Attributes:
-        seed: root seed; models derive theirs from it and their own name.
-        device: "auto", "cpu", "cuda" or "mps"; only models in PyTorch look at it.
-        state: keeps interrupted fits; None to keep none.
-    """
-
-    seed: int = 0
-    device: str = "auto"
-    state: FitState | None = None
-
-
-class Recommender(Protocol):
-    """What every model can do.
-
-    Attributes:
-        needs_vectors: whether `fit` wants `interactions.item_vectors`.
-        folds_in: whether it is a `FoldingRecommender`, which takes histories of users who were not fitted on.
-        seeded: whether the seed changes the outcome, so that several seeds are worth a run each.
-    """
-
-    needs_vectors: bool
-    folds_in: bool
-    seeded: bool
-
-    def fit(
-        self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
-    ) -> Self:
-        """Fit on the positives (or ratings) and return self.
-
-        Args:
-            validation: gives the figure (higher is better) that chooses the epoch; without it the
-                model trains for exactly its configured epochs. Models without epochs ignore it.
-            on_epoch: called after each epoch with its number from 1 and its figures, restored epochs
-                of an interrupted fit included.
-        """
-        ...
-
-    def scores(self, users: IntArray) -> FloatArray:
-        """(B,) user indices -> (B, I) float32; higher is better, and every score is finite."""
-        ...
-
-    @property
-    def epochs(self) -> int:
-        """The epochs that a fit without validation should take; 0 for models without epochs."""
-        ...
-
-    def save(self, folder: Path) -> None:
-        """Write the fitted parameters: no ratings, no pickles."""
-        ...
-
-    @classmethod
-    def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
-        """Read what `save` wrote. Histories are not in a checkpoint, so they are handed in again."""
-        ...
-
-
-class FoldingRecommender(Recommender, Protocol):
-    """A model that recommends by a history alone, whoever has it."""
-
-    def scores_of(self, histories: sparse.csr_matrix) -> FloatArray:
-        """(B, I) histories -> (B, I) float32 scores, as `scores`.
-
-        Args:
-            histories: CSR of ages, as `Interactions.histories` has them, or of ones where the order is unknown.
-        """
-        ...
+__all__ = [
+    "Context",
+    "EpochMetrics",
+    "FitState",
+    "FoldingRecommender",
+    "OnEpoch",
+    "Recommender",
+    "Validation",
+    "create",
+    "load",
+]
 
 
 def create(name: str, block: Mapping[str, Any] | None, context: Context, *, epochs: int = 0) -> Recommender:
     """The unfitted model `name` with its block of parameters; `epochs`, where above 0, replaces its own.
 
     Raises:
-        HybridVAEError: there is no such model, or its block has an unknown key or a wrong value.
+        BadParameterError: there is no such model, or its block has an unknown key or a wrong value.
     """
     module = _module(name)
     config = parse_config(module.Config, block, where=name)
@@ -135,12 +55,4 @@ def load(name: str, folder: Path, interactions: Interactions, context: Context) 
 
 
 def _module(name: str) -> Any:
-    try:
-        return import_module(f"hybridvae.models.{name}")
-    except ModuleNotFoundError as error:
-        if error.name != f"hybridvae.models.{name}":
-            raise
-        known = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
-        raise HybridVAEError(
-            f"there is no model {name!r}: `models` in params.yaml may name {', '.join(known)}."
-        ) from None
+    return import_module(f"hybridvae.models.{model_file(name).stem}")

@@ -8,11 +8,12 @@ import numpy as np
 from safetensors.numpy import load_file
 from scipy import sparse
 
+from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.config import read_config
-from hybridvae.errors import HybridVAEError
+from hybridvae.data.interactions import Interactions, by_recency
+from hybridvae.errors import BadDataError
 from hybridvae.files import write_arrays, write_json
-from hybridvae.interactions import FloatArray, IntArray, Interactions, by_recency
-from hybridvae.models import Context, OnEpoch, Validation
+from hybridvae.models._base import Context, OnEpoch, Validation
 
 _BLOCK = 1 << 24  # similarities held at a time
 
@@ -54,10 +55,10 @@ class Model:
         """Scale the item vectors to length 1; there is nothing to learn.
 
         Raises:
-            HybridVAEError: there are no item vectors.
+            BadDataError: there are no item vectors.
         """
         if interactions.item_vectors is None:
-            raise HybridVAEError("content compares text embeddings: fit it with item vectors.")
+            raise BadDataError("content compares text embeddings: fit it with item vectors.")
         self.histories = interactions.histories
         vectors = interactions.item_vectors
         if self.config.centred:

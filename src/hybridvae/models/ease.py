@@ -9,11 +9,12 @@ import numpy as np
 from safetensors.numpy import load_file
 from scipy import sparse
 
+from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.config import read_config
-from hybridvae.errors import HybridVAEError
+from hybridvae.data.interactions import Interactions, by_recency
+from hybridvae.errors import BadParameterError, NotEnoughMemoryError
 from hybridvae.files import write_arrays, write_json
-from hybridvae.interactions import FloatArray, IntArray, Interactions, by_recency
-from hybridvae.models import Context, OnEpoch, Validation
+from hybridvae.models._base import Context, OnEpoch, Validation
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,14 @@ class Model:
         """Invert X'X + lambda 1 in its own memory: 4 bytes x I^2, or 0.6 GB for 12,000 items.
 
         Raises:
-            HybridVAEError: the machine has less memory than that, or lambda is so small that there is no inverse.
+            NotEnoughMemoryError: the machine has less than that.
+            BadParameterError: lambda is so small that there is no inverse.
         """
         from scipy.linalg.lapack import spotrf, spotri
 
         size, memory = 4 * interactions.n_items**2, _memory()
         if memory and size > memory:
-            raise HybridVAEError(
+            raise NotEnoughMemoryError(
                 f"ease needs a dense matrix of all items with all items, {size / 1e9:,.0f} GB for "
                 f"{interactions.n_items:,}, and this machine has {memory / 1e9:,.0f} GB: take it out of `models`."
             )
@@ -69,7 +71,7 @@ class Model:
         matrix[np.diag_indices(len(matrix))] += np.float32(self.config.regularization)
         matrix, failed = spotrf(matrix, lower=False, clean=False, overwrite_a=True)
         if failed:
-            raise HybridVAEError("ease.regularization is too small for this data: the matrix has no inverse.")
+            raise BadParameterError("ease.regularization is too small for this data: the matrix has no inverse.")
         matrix, _ = spotri(matrix, lower=False, overwrite_c=True)
         self._keep(matrix.T)  # the upper triangle by columns is the lower one by rows
         return self

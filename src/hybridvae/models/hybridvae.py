@@ -4,7 +4,7 @@ The encoder and the multinomial likelihood are those of Mult-VAE (Liang et al. 2
 Autoencoders for Collaborative Filtering", equations 2 and 7); the decoder scores an item by the inner
 product of the projected latent vector with the item's Sentence-BERT vector. Every part beyond that is a
 parameter, switched off in the defaults of `Config`. Loss and training loop, which Mult-VAE shares, are in
-`hybridvae.vae`.
+`_vae.py`.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -17,10 +17,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hybridvae.arrays import FloatArray
+from hybridvae.data.interactions import Interactions
 from hybridvae.files import atomic_path, write_json
-from hybridvae.interactions import FloatArray, Interactions
-from hybridvae.models import OnEpoch, Validation
-from hybridvae.vae import Bag, VAEConfig, VAENetwork, VAERecommender
+from hybridvae.models._base import OnEpoch, Validation
+from hybridvae.models._vae import Bag, VAEConfig, VAENetwork, VAERecommender
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class Network(VAENetwork):
         """Histories -> query (B, D + K), mu and log sigma^2 (B, L), with z = mu + sigma * eps in training."""
         counts, kept, unit = self._history(bag)
         mu, log_variance = self._encode(bag, counts, kept, unit)
-        z = mu + torch.exp(0.5 * log_variance) * torch.randn_like(mu) if self.training else mu
+        z = self.sample(mu, log_variance)
         query = self.query(z)
         if self.linear_in is not None:
             query = torch.cat([query, self.linear_in(bag.items, bag.offsets, per_sample_weights=unit)], dim=1)
@@ -235,7 +236,8 @@ class Model(VAERecommender):
         """As Mult-VAE, on whitened item vectors; then round all to half precision, in which it is saved.
 
         Raises:
-            HybridVAEError: there are no item vectors, or the loss is no number any more.
+            BadDataError: there are no item vectors.
+            BadParameterError: the loss is no number any more.
         """
         if interactions.item_vectors is not None:
             vectors = whitened(interactions.item_vectors, self.config.whitening)

@@ -9,10 +9,11 @@ from safetensors.numpy import load_file
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
+from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.config import read_config
+from hybridvae.data.interactions import Interactions, by_recency
 from hybridvae.files import write_arrays, write_json
-from hybridvae.interactions import FloatArray, IntArray, Interactions, by_recency
-from hybridvae.models import Context, OnEpoch, Validation
+from hybridvae.models._base import Context, OnEpoch, Validation
 from hybridvae.seeds import derive_seed
 
 

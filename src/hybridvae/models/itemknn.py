@@ -8,11 +8,11 @@ import numpy as np
 from safetensors.numpy import load_file
 from scipy import sparse
 
+from hybridvae.arrays import FloatArray, IntArray, top_k
 from hybridvae.config import read_config
+from hybridvae.data.interactions import Interactions, by_recency
 from hybridvae.files import write_arrays, write_json
-from hybridvae.interactions import FloatArray, IntArray, Interactions, by_recency
-from hybridvae.models import Context, OnEpoch, Validation
-from hybridvae.ranking import top_k
+from hybridvae.models._base import Context, OnEpoch, Validation
 
 _BLOCK = 1 << 24  # similarities held densely at a time
 

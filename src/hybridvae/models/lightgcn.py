@@ -19,10 +19,12 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hybridvae import training
+from hybridvae.arrays import FloatArray, IntArray
+from hybridvae.data.interactions import Interactions
+from hybridvae.device import choose_device
 from hybridvae.files import write_arrays
-from hybridvae.interactions import FloatArray, IntArray, Interactions
-from hybridvae.models import Context, EpochMetrics, OnEpoch, Validation
+from hybridvae.models import _training as training
+from hybridvae.models._base import Context, EpochMetrics, OnEpoch, Validation
 from hybridvae.seeds import derive_seed, random_generator
 
 _NAME = "lightgcn"
@@ -132,9 +134,9 @@ class Model:
     def __init__(self, config: Config, context: Context) -> None:
         self.config = config
         self.context = context
-        device = training.choose_device(context.device)
+        device = choose_device(context.device)
         self.device = torch.device("cpu") if device.type == "mps" else device  # MPS has no sparse matrices
-        self.progress = training.Progress()
+        self.record = training.FitRecord()
         self.network: Network
         self.users: FloatArray = np.zeros((0, 0), dtype=np.float32)  # (U, D), propagated
         self.items: FloatArray = np.zeros((0, 0), dtype=np.float32)  # (I, D), propagated
@@ -142,7 +144,7 @@ class Model:
     @property
     def epochs(self) -> int:
         """The best epoch on validation."""
-        return self.progress.best_epoch
+        return self.record.best_epoch
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
@@ -150,7 +152,7 @@ class Model:
         """Minimise the BPR loss with Adam; one propagation a step.
 
         Raises:
-            HybridVAEError: the loss is no number any more.
+            BadParameterError: the loss is no number any more.
         """
         config, seed, n_users = self.config, self.context.seed, interactions.n_users
         torch.manual_seed(derive_seed(seed, _NAME, "start"))
@@ -183,23 +185,15 @@ class Model:
             self._propagate(n_users)
             return validation(self)
 
-        self.progress = training.train_epochs(
+        self.record = training.train_epochs(
             self.network,
             optimizer,
-            epochs=config.epochs,
-            patience=config.patience,
-            validate_every=config.validate_every,
+            config,
             train_epoch=train_epoch,
             validate=validate if validation else None,
             on_epoch=on_epoch,
             state=training.state_folder(
-                _NAME,
-                config,
-                self.context,
-                device=self.device,
-                interactions=interactions,
-                vectors=None,
-                validated=validation is not None,
+                _NAME, config, self.context, self.device, interactions, vectors=None, validation=validation
             ),
         )
         self._propagate(n_users)

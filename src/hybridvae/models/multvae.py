@@ -2,7 +2,7 @@
 
 The paper's network I -> hidden -> latent -> hidden -> I with tanh, on an L2-normalised and dropped-out
 input (section 2.2 and the authors' settings), trained by the multinomial likelihood of equation 2 with the
-annealed KL term of equation 7. Loss and training loop, which HybridVAE shares, are in `hybridvae.vae`.
+annealed KL term of equation 7. Loss and training loop, which HybridVAE shares, are in `_vae.py`.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hybridvae.interactions import Interactions
-from hybridvae.vae import Bag, VAEConfig, VAENetwork, VAERecommender
+from hybridvae.data.interactions import Interactions
+from hybridvae.models._vae import Bag, VAEConfig, VAENetwork, VAERecommender
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,12 @@ class Network(VAENetwork):
     def output_vectors(self) -> Tensor:
         """(I, H): the learned weights of the last layer."""
         return self.output
+
+    def forward(self, bag: Bag) -> tuple[Tensor, Tensor, Tensor]:
+        """Histories -> query (B, H), mu and log sigma^2 (B, L), at z = mu + sigma * eps in training."""
+        mu, log_variance = self.encode(bag)
+        z = self.sample(mu, log_variance)
+        return self.query(z), mu, log_variance
 
     def encode(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """Histories -> mu (B, L) and log sigma^2 (B, L): x / ||x||, dropout, tanh layer."""

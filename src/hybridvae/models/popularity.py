@@ -8,9 +8,10 @@ import numpy as np
 from safetensors.numpy import load_file
 from scipy import sparse
 
+from hybridvae.arrays import FloatArray, IntArray
+from hybridvae.data.interactions import Interactions
 from hybridvae.files import write_arrays
-from hybridvae.interactions import FloatArray, IntArray, Interactions
-from hybridvae.models import Context, OnEpoch, Validation
+from hybridvae.models._base import Context, OnEpoch, Validation
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Model:
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
     ) -> Self:
         """Count the positives of each item."""
-        self.counts = np.asarray(interactions.positives.sum(axis=0), dtype=np.float32).ravel()
+        self.counts = interactions.item_counts
         return self
 
     def scores(self, users: IntArray) -> FloatArray:

@@ -13,9 +13,10 @@ from typing import Self
 import numpy as np
 from safetensors.numpy import load_file
 
+from hybridvae.arrays import FloatArray, IntArray
+from hybridvae.data.interactions import Interactions
 from hybridvae.files import write_arrays
-from hybridvae.interactions import FloatArray, IntArray, Interactions
-from hybridvae.models import Context, OnEpoch, Validation
+from hybridvae.models._base import Context, OnEpoch, Validation
 from hybridvae.seeds import derive_seed
 
 

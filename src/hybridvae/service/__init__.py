@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hybridvae.errors import HybridVAEError
-from hybridvae.experiments.repository import Repository
+from hybridvae.errors import UnreadableFileError
+from hybridvae.repository import Repository
 
 if TYPE_CHECKING:
     from hybridvae.service.engine import Engine
@@ -19,9 +19,9 @@ def read_engine(root: Path, *, model: str) -> "Engine":
         model: the one that answers where a request names none.
 
     Raises:
-        HybridVAEError: something is not there yet; the message says which command makes it.
+        UnreadableFileError: something is not there yet; the message says which command makes it.
     """
-    from hybridvae.interactions import read_interactions
+    from hybridvae.data.interactions import read_interactions
     from hybridvae.service.engine import Engine
 
     params = Repository(root).params
@@ -29,12 +29,12 @@ def read_engine(root: Path, *, model: str) -> "Engine":
     folders = {name: root / "data" / "train" / dataset / name for name in params["models"]}
     checkpoints = {name: folder for name, folder in folders.items() if (folder / "checkpoint.json").is_file()}
     if model not in checkpoints:
-        raise HybridVAEError(
+        raise UnreadableFileError(
             f"there is no trained {model} of {dataset}: run `make run-api`, or `dvc repro train@{model}`."
         )
     split = root / "data" / "split" / dataset
     if not (split / "fit").is_dir() or not (split / "test").is_dir():
-        raise HybridVAEError(f"{split} is not there: run `make run-api`, or `dvc repro split`.")
+        raise UnreadableFileError(f"{split} is not there: run `make run-api`, or `dvc repro split`.")
     vectors = root / "data" / "embed" / dataset / "items.safetensors"
     return Engine(
         read_interactions(split / "fit", split / "test", upto="test"),
@@ -60,7 +60,7 @@ def serve(root: Path, *, model: str, host: str, port: int) -> None:
     """Answer requests until the process is told to end; what is in flight then is finished.
 
     Raises:
-        HybridVAEError: as `read_engine`.
+        UnreadableFileError: as `read_engine`.
     """
     import gc
 

@@ -8,9 +8,10 @@ from fastapi import APIRouter, Body, FastAPI, Query, Request
 from fastapi.responses import Response
 
 from hybridvae import __version__
-from hybridvae.names import title_of
+from hybridvae.reporting.model_titles import title_of
 from hybridvae.service import page, schemas
-from hybridvae.service.engine import Answer, Ask, Engine, Refused, Served
+from hybridvae.service.batching import Answer, Ask, Served
+from hybridvae.service.engine import Engine, Refused
 from hybridvae.service.errors import Limit, answer_errors, json_response
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {

@@ -17,12 +17,14 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hybridvae import training
+from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.config import read_config
-from hybridvae.errors import HybridVAEError
+from hybridvae.data.interactions import Interactions, recency_weights
+from hybridvae.device import choose_device
+from hybridvae.errors import BadDataError
 from hybridvae.files import atomic_path, write_json
-from hybridvae.interactions import FloatArray, IntArray, Interactions
-from hybridvae.models import Context, EpochMetrics, OnEpoch, Validation
+from hybridvae.models import _training as training
+from hybridvae.models._base import Context, EpochMetrics, OnEpoch, Validation
 from hybridvae.seeds import derive_seed, random_generator
 
 
@@ -84,8 +86,8 @@ class Bag:
         return of_items.new_zeros(len(self.lengths)).index_add_(0, owners, of_items)
 
     def by_recency(self, recency: float) -> Tensor:
-        """(N,) age^-recency, as `interactions.by_recency`."""
-        return self.ages**-recency
+        """(N,) what each item counts, as `recency_weights` has it."""
+        return recency_weights(self.ages, recency)
 
     def targets_by_recency(self, recency: float) -> Tensor | None:
         """(N,) what the loss asks for each item: age^-recency, of mean 1 in each history; None for ones."""
@@ -126,11 +128,13 @@ class VAENetwork(nn.Module, ABC):
         scores = query @ (self.output_vectors if output_vectors is None else output_vectors).T
         return scores if self.output_bias is None else scores + self.output_bias
 
+    @abstractmethod
     def forward(self, bag: Bag) -> tuple[Tensor, Tensor, Tensor]:
-        """Histories -> query (B, D), mu and log sigma^2 (B, L), with z = mu + sigma * eps in training."""
-        mu, log_variance = self.encode(bag)
-        z = mu + torch.exp(0.5 * log_variance) * torch.randn_like(mu) if self.training else mu
-        return self.query(z), mu, log_variance
+        """Histories -> query (B, D), mu and log sigma^2 (B, L), the query at a sample of the latent space."""
+
+    def sample(self, mu: Tensor, log_variance: Tensor) -> Tensor:
+        """(B, L) z = mu + sigma * eps in training (Kingma & Welling 2014, section 2.4), z = mu otherwise."""
+        return mu + torch.exp(0.5 * log_variance) * torch.randn_like(mu) if self.training else mu
 
     def reconstruction_loss(
         self, query: Tensor, bag: Bag, log_share: Tensor | None = None, weights: Tensor | None = None
@@ -184,8 +188,8 @@ class VAERecommender(ABC):
     def __init__(self, config: Any, context: Context) -> None:
         self.config = config
         self.context = context
-        self.device = training.choose_device(context.device)
-        self.progress = training.Progress()
+        self.device = choose_device(context.device)
+        self.record = training.FitRecord()
         self.network: VAENetwork
         self._output_vectors: Tensor | None = None  # put together once, of a network that is trained no more
         self.histories: sparse.csr_matrix
@@ -197,7 +201,7 @@ class VAERecommender(ABC):
     @property
     def epochs(self) -> int:
         """The best epoch on validation."""
-        return self.progress.best_epoch
+        return self.record.best_epoch
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
@@ -205,11 +209,12 @@ class VAERecommender(ABC):
         """Minimise reconstruction + beta(t) KL with Adam, its weight decay decoupled (Loshchilov & Hutter 2019).
 
         Raises:
-            HybridVAEError: the interactions lack wanted item vectors, or the loss is no number any more.
+            BadDataError: the interactions lack wanted item vectors.
+            BadParameterError: the loss is no number any more.
         """
         vectors = interactions.item_vectors if self.needs_vectors else None
         if self.needs_vectors and vectors is None:
-            raise HybridVAEError(f"{self.name} decodes into text embeddings: fit it with item vectors.")
+            raise BadDataError(f"{self.name} decodes into text embeddings: fit it with item vectors.")
         config, seed = self.config, self.context.seed
         self._output_vectors = None
         self.histories = interactions.histories
@@ -253,23 +258,15 @@ class VAERecommender(ABC):
             loss = training.checked_loss(reconstruction_mean + beta * kl_mean, epoch, self.name)
             return {"loss": loss, "reconstruction": reconstruction_mean, "kl": kl_mean, "beta": beta}
 
-        self.progress = training.train_epochs(
+        self.record = training.train_epochs(
             self.network,
             optimizer,
-            epochs=config.epochs,
-            patience=config.patience,
-            validate_every=config.validate_every,
+            config,
             train_epoch=train_epoch,
             validate=(lambda: validation(self)) if validation else None,
             on_epoch=on_epoch,
             state=training.state_folder(
-                self.name,
-                config,
-                self.context,
-                device=self.device,
-                interactions=interactions,
-                vectors=vectors,
-                validated=validation is not None,
+                self.name, config, self.context, self.device, interactions, vectors=vectors, validation=validation
             ),
         )
         return self

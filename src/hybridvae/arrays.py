@@ -1,8 +1,18 @@
-"""The best k of many scores, with ties broken the same way everywhere."""
+"""Arrays as the models pass them on: their types, what a user has seen masked, the best k of many scores."""
+
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
+from scipy import sparse
 
-from hybridvae.interactions import FloatArray, IntArray
+IntArray: TypeAlias = npt.NDArray[np.integer[Any]]
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+
+
+def mask_seen(scores: FloatArray, seen: sparse.csr_matrix) -> None:
+    """Set to -inf, in place, what no list may hold: of each row of `scores` (B, I) what is stored in that of `seen`."""
+    scores[np.repeat(np.arange(len(scores)), np.diff(seen.indptr)), seen.indices] = -np.inf
 
 
 def top_k(scores: FloatArray, k: int) -> IntArray:

@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hybridvae.interactions import Interactions
+from hybridvae.data.interactions import Interactions
+from hybridvae.evaluation.intervals import EvaluationConfig, user_weights
+from hybridvae.evaluation.significance import Floats, bootstrap_intervals
 from hybridvae.seeds import random_generator
-from hybridvae.significance import Floats, bootstrap_intervals
-from hybridvae.summary import EvaluationConfig, user_weights
 
 HISTORY_FROM = (0, 5, 10, 20)  # a user's positives before the part: slices begin here
 POPULARITY = ("head", "torso", "tail")
@@ -68,7 +68,7 @@ def slices(
 
 def popularity_thirds(interactions: Interactions) -> npt.NDArray[np.int64]:
     """(I,) 0 for items of the head, 1 of the torso, 2 of the tail, each holding a third of the positives."""
-    counts = np.asarray(interactions.positives.sum(axis=0)).ravel()
+    counts = interactions.item_counts
     order = np.argsort(-counts, kind="stable")
     before = np.cumsum(counts[order], dtype=np.float64) - counts[order]  # positives of the more popular items
     kinds = np.empty(len(counts), dtype=np.int64)

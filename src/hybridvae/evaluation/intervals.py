@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hybridvae.evaluation import LIST_LENGTH, Judgement
+from hybridvae.evaluation.judge import LIST_LENGTH, Judgement
+from hybridvae.evaluation.protocols import shared_protocols
+from hybridvae.evaluation.significance import Floats, bootstrap_intervals
 from hybridvae.seeds import random_generator
-from hybridvae.significance import Floats, bootstrap_intervals
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def summarise(judgement: Judgement, config: EvaluationConfig, *, seed: int) -> d
         summary.setdefault(protocol, {})[metric] = {"mean": float(mean), "low": float(low), "high": float(high)}
     summary["full"][f"coverage@{LIST_LENGTH}"] = judgement.coverage
     cutoffs = [int(name.partition("@")[2]) for name in summary["full"] if name.startswith("ndcg@")]
-    protocols = [name for name in ("sampled", "full", "cold") if name in summary]
+    protocols = shared_protocols([summary])
     summary["ndcg_by_cutoff"] = [
         {"k": k} | {protocol: summary[protocol][f"ndcg@{k}"]["mean"] for protocol in protocols} for k in cutoffs
     ]

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from hybridvae.evaluation.protocols import ABLATED, PROTOCOLS
 from hybridvae.files import atomic_path, write_text
 
 # Okabe & Ito's colours, told apart by colour-blind readers, and markers for those who print in grey.
@@ -29,7 +30,6 @@ _LOOKS = {
     "SVD": ("#B0B0B0", "p"),
 }
 _OTHER_LOOK = ("#8C6D31", "h")
-_PROTOCOLS = {"full": "Full ranking", "sampled": "Among 99 sampled negatives", "cold": "Among new items alone"}
 _STYLE: Any = {
     "font.size": 11,
     "axes.titlesize": 12,
@@ -100,7 +100,7 @@ def comparison(values: pd.DataFrame, *, title: str) -> Figure:
             for place, (mean, high) in enumerate(zip(rows["mean"], rows["high"], strict=True)):
                 said, x = ("not judged", 0) if pd.isna(mean) else (f"{mean:.3f}", high)
                 panel.annotate(said, (x, place), (6, 0), textcoords="offset points", va="center", fontsize=10)
-            panel.set(title=_PROTOCOLS[protocol], xlabel="NDCG@10, with 95 % interval")
+            panel.set(title=PROTOCOLS[protocol].panel, xlabel="NDCG@10, with 95 % interval")
             panel.set_xlim(0, 1.2 * rows["high"].max())
             panel.xaxis.set_major_locator(MaxNLocator(5))
             panel.grid(visible=False, axis="y")
@@ -201,7 +201,7 @@ def ablation(values: pd.DataFrame, *, title: str) -> Figure:
         layout = ConstrainedLayoutEngine(wspace=0.06)
         figure = Figure(figsize=(11, 1.8 + 0.34 * len(order)), layout=layout)
         panels = figure.subplots(1, 2, sharey=True)
-        for panel, protocol in zip(panels, ("full", "sampled"), strict=True):
+        for panel, protocol in zip(panels, ABLATED, strict=True):
             rows = values[values["protocol"] == protocol]
             bars = means[protocol].reindex(order)
             colours = [ORANGE if change < 0 else GREEN for change in bars]
@@ -221,7 +221,7 @@ def ablation(values: pd.DataFrame, *, title: str) -> Figure:
                     va="center",
                     fontsize=9.5,
                 )
-            panel.set(title=_PROTOCOLS[protocol], xlabel="change of NDCG@10 on validation, %")
+            panel.set(title=PROTOCOLS[protocol].panel, xlabel="change of NDCG@10 on validation, %")
             panel.set_xlim(lowest - 0.04 * (highest - lowest), highest + room)
             panel.grid(visible=False, axis="y")
         figure.suptitle(title)

@@ -17,13 +17,13 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from scipy import sparse
 
+from hybridvae.arrays import FloatArray, IntArray, mask_seen, top_k
 from hybridvae.checkpoint import users_sha256
-from hybridvae.errors import HybridVAEError
+from hybridvae.data.interactions import Interactions, ages
+from hybridvae.errors import BadDataError, BadParameterError, UnreadableFileError
 from hybridvae.files import atomic_path, read_json
-from hybridvae.interactions import FloatArray, IntArray, Interactions
 from hybridvae.models import Context, FoldingRecommender, Recommender, load
 from hybridvae.progress import progress
-from hybridvae.ranking import top_k
 
 _BLOCK = 1 << 22  # scores held at a time (16 MB)
 
@@ -81,11 +81,11 @@ class Recommendations:
                 there are none, and recommendations are for histories alone.
 
         Raises:
-            HybridVAEError: the folder holds no checkpoint, half of one, or one of other items or users than `known`.
+            UnreadableFileError: the folder holds no checkpoint, half of one, or one of others than `known`.
         """
         folder = Path(folder)
         if not (folder / "checkpoint.json").is_file():
-            raise HybridVAEError(f"{folder} holds no checkpoint.json: run `dvc repro train@MODEL`, or `dvc pull`.")
+            raise UnreadableFileError(f"{folder} holds no checkpoint.json: run `dvc repro train@MODEL`, or `dvc pull`.")
         name = "MODEL"
         try:
             about = read_json(folder / "checkpoint.json")
@@ -95,16 +95,18 @@ class Recommendations:
             if known is None:
                 known = Interactions.without_users(ids, titles)
             elif not np.array_equal(known.items, ids):
-                raise HybridVAEError(f"{folder} was fitted on other items than these: run `dvc repro train@{name}`.")
+                raise UnreadableFileError(
+                    f"{folder} was fitted on other items than these: run `dvc repro train@{name}`."
+                )
             model = load(name, folder, known, Context(device=device))
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             reason = str(error).splitlines()[0]
-            raise HybridVAEError(
+            raise UnreadableFileError(
                 f"{folder} cannot be read ({reason}): run `dvc checkout --force`, or `dvc repro train@{name}`."
             ) from error
         users = about.get("users_sha256")
         if not model.folds_in and known.n_users and users not in (None, users_sha256(known)):
-            raise HybridVAEError(f"{folder} was fitted on other users than these: run `dvc repro train@{name}`.")
+            raise UnreadableFileError(f"{folder} was fitted on other users than these: run `dvc repro train@{name}`.")
         return cls(name, model, known)
 
     @property
@@ -116,10 +118,10 @@ class Recommendations:
         """The model, as one that takes histories.
 
         Raises:
-            HybridVAEError: it does not.
+            BadParameterError: it does not.
         """
         if not self.folds_in:
-            raise HybridVAEError(
+            raise BadParameterError(
                 f"{self.name} knows only the users whom it was fitted on: take a model that folds in histories, "
                 "such as hybridvae or ease."
             )
@@ -136,7 +138,8 @@ class Recommendations:
             Columns rank (from 1), item_id, score, title.
 
         Raises:
-            HybridVAEError: an item is unknown, or the model cannot fold in a history.
+            BadDataError: an item is unknown.
+            BadParameterError: the model cannot fold in a history.
         """
         lists = self.for_histories(self.history(history), k, exclude=self.indices(exclude))
         items, scores = lists.items[0], lists.scores[0]
@@ -159,12 +162,12 @@ class Recommendations:
         """Item ids as indices.
 
         Raises:
-            HybridVAEError: an item is not in the catalogue.
+            BadDataError: an item is not in the catalogue.
         """
         found, unknown = self.find(item_ids)
         if unknown:
             names = ", ".join(map(ascii, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
-            raise HybridVAEError(
+            raise BadDataError(
                 f"{names}: not in the catalogue of {self.known.n_items:,} items; leave out what the model cannot know."
             )
         return np.array(found, dtype=np.int64)
@@ -173,7 +176,7 @@ class Recommendations:
         """Item ids, the latest last, as (1, I) CSR of ages; of an item named twice the later place counts.
 
         Raises:
-            HybridVAEError: an item is not in the catalogue.
+            BadDataError: an item is not in the catalogue.
         """
         items, ages = aged(self.indices(item_ids).tolist())
         return sparse.csr_matrix((ages, items, [0, len(items)]), shape=(1, self.known.n_items))
@@ -208,7 +211,7 @@ class Recommendations:
             seen: (B, I) CSR of what was rated at all; by default the histories.
 
         Raises:
-            HybridVAEError: the model cannot fold in a history.
+            BadParameterError: the model cannot fold in a history.
         """
         excluded = (histories if seen is None else seen) if exclude_seen else None
         return best(self.folding().scores_of(histories), k, seen=excluded, exclude=exclude)
@@ -227,7 +230,7 @@ class Recommendations:
             (N, K) float32.
 
         Raises:
-            HybridVAEError: the model cannot fold in a history, and so cannot say what one of its items does.
+            BadParameterError: the model cannot fold in a history, and so cannot say what one of its items does.
         """
         model = self.folding()
         whole = model.scores_of(history)[0, items]
@@ -273,11 +276,20 @@ class Recommendations:
             )
 
 
+def load_model(folder: Path | str, *, device: str = "auto") -> Recommendations:
+    """The model in a folder that `train` wrote, with the names of its items: `load_model(folder).recommend([...])`.
+
+    Raises:
+        UnreadableFileError: the folder holds no checkpoint, or a damaged one.
+    """
+    return Recommendations.load(folder, device=device)
+
+
 def aged(items: Sequence[int]) -> tuple[IntArray, FloatArray]:
     """Item indices, the latest last, as sorted indices and ages (H,); of a repeated item the later place counts."""
-    latest_first = np.array(list(dict.fromkeys(reversed(items))), dtype=np.int64)
-    order = np.argsort(latest_first)
-    return latest_first[order], (order + 1).astype(np.float32)
+    latest_last = np.array(list(dict.fromkeys(reversed(items)))[::-1], dtype=np.int64)
+    order = np.argsort(latest_last)
+    return latest_last[order], ages(np.array([len(order)]))[order].astype(np.float32)
 
 
 def best(
@@ -292,7 +304,7 @@ def best(
     """
     scores = np.array(scores, dtype=np.float32)  # a copy, masked below
     if seen is not None:
-        scores[np.repeat(np.arange(len(scores)), np.diff(seen.indptr)), seen.indices] = -np.inf
+        mask_seen(scores, seen)
     if exclude is not None:
         scores[:, exclude] = -np.inf
     items = top_k(scores, k)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from hybridvae import sql
-from hybridvae.errors import HybridVAEError
+from hybridvae.data import sql
+from hybridvae.data.reviews import METADATA_SCHEMA, ReadReport, read_metadata, read_reviews
+from hybridvae.errors import BadDataError, UnreadableFileError
 from hybridvae.files import atomic_path
-from hybridvae.reviews import METADATA_SCHEMA, ReadReport, read_metadata, read_reviews
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def clean(raw: Path, into: Path, config: CleanConfig) -> dict[str, Any]:
 def _raw_file(raw: Path, role: str) -> Path:
     found = sorted(raw.glob(f"{role}.jsonl*"))
     if not found:
-        raise HybridVAEError(f"{raw} holds no {role}.jsonl or {role}.jsonl.gz: run the fetch stage again.")
+        raise UnreadableFileError(f"{raw} holds no {role}.jsonl or {role}.jsonl.gz: run the fetch stage again.")
     return found[0]
 
 
@@ -84,7 +84,7 @@ def _refuse_bad_share(report: ReadReport, raw: Path, role: str, config: CleanCon
     bad = sum(count for reason, count in report.rejected.items() if reason != "blank_line")
     if bad > config.max_reject_share * report.lines:
         reasons = ", ".join(f"{reason} {count}" for reason, count in report.rejected.most_common())
-        raise HybridVAEError(
+        raise BadDataError(
             f"{bad} of {report.lines} lines of the {role} in {raw} are bad ({reasons}; first: {report.first_reject}), "
             f"more than clean.max_reject_share = {config.max_reject_share}: correct the file or raise that share."
         )
@@ -99,7 +99,7 @@ def _k_core(connection: Any, config: CleanConfig) -> list[dict[str, int]]:
         rounds.append({"rows": rows, "users": users, "items": items})
         if rows == 0:
             steps = " -> ".join(f"{r['rows']} rows ({r['users']} users, {r['items']} items)" for r in rounds)
-            raise HybridVAEError(
+            raise BadDataError(
                 f"nothing is left after the k-core with clean.min_user_ratings = {config.min_user_ratings} and "
                 f"clean.min_item_ratings = {config.min_item_ratings}; round by round: {steps}. "
                 "Lower the thresholds or bring more data."

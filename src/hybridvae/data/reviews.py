@@ -19,10 +19,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hybridvae.errors import HybridVAEError
-from hybridvae.files import atomic_path
+from hybridvae.errors import BadDataError, UnreadableFileError
+from hybridvae.files import atomic_path, is_gzip
 from hybridvae.progress import progress
-from hybridvae.sources import is_gzip
 
 MAX_LINE = 16 * 2**20  # bytes; a longer line is rejected, so that memory stays bounded
 EARLIEST, LATEST = 631_152_000_000, 4_102_444_800_000  # 1990-01-01 and 2100-01-01, ms since 1970
@@ -99,7 +98,7 @@ def read_reviews(path: Path, kept: Path, rejects: IO[bytes]) -> ReadReport:
     report = _stream(path, kept, rejects, role="reviews", schema=REVIEW_SCHEMA, parse=parse)
     if layout is None:
         wanted = "; or ".join(", ".join((x.user, x.item[0], x.rating, x.timestamp)) for x in LAYOUTS)
-        raise HybridVAEError(f"{path} has no line with the fields of a known layout ({wanted}): check the file.")
+        raise BadDataError(f"{path} has no line with the fields of a known layout ({wanted}): check the file.")
     report.layout = layout.name
     return report
 
@@ -151,7 +150,9 @@ def _lines(path: Path) -> Iterator[bytes]:
                 while len(rest) > MAX_LINE and not rest.endswith(b"\n"):
                     rest = file.readline(MAX_LINE + 1)
     except (EOFError, OSError, zlib.error) as error:
-        raise HybridVAEError(f"{path} cannot be read to its end ({error}): it is damaged, so get it again.") from None
+        raise UnreadableFileError(
+            f"{path} cannot be read to its end ({error}): it is damaged, so get it again."
+        ) from None
 
 
 def _record(line: bytes) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from hybridvae.errors import HybridVAEError
-from hybridvae.experiments.grid import Block
-from hybridvae.experiments.repository import Repository
+from hybridvae.config import Block
+from hybridvae.errors import BadParameterError
+from hybridvae.repository import Repository
 
 VALIDATION = "validation ndcg@10"
 TEST = ("test full ndcg@10", "test sampled ndcg@10")
 FIGURES = [VALIDATION, *TEST]
-_ASIDE = {"models", "sources", "grid", "ablation", "device"}  # blocks that make no experiment another one
+_ASIDE = {"models", "grid", "ablation", "device"}  # blocks that make no experiment another one
 _BEFORE = ("fetch", "clean", "split", "embed")
 _STEPS = ("validate", "train", "evaluate")
 
@@ -28,12 +28,12 @@ def experiments(root: Path, model: str) -> pd.DataFrame:
     part; and, where the run went on to it, by both protocols on the test part.
 
     Raises:
-        HybridVAEError: there is no model of the name, or no experiment of it.
+        BadParameterError: there is no model of the name, or no experiment of it.
     """
     repository = Repository(root)
     if model not in repository.params["models"]:
         known = ", ".join(repository.params["models"])
-        raise HybridVAEError(f"there is no model {model!r}: `models` in params.yaml has {known}.")
+        raise BadParameterError(f"there is no model {model!r}: `models` in params.yaml has {known}.")
     stages = cache(lambda revision: repository.yaml("dvc.lock", revision).get("stages", {}))
     fit = f"validate@{model}"
     # An experiment holds all that its baseline held: it fitted the model if it did not find the fit there.
@@ -44,7 +44,9 @@ def experiments(root: Path, model: str) -> pd.DataFrame:
         if (row := _row(repository, model, revision, stages(revision))) is not None
     ]
     if not rows:
-        raise HybridVAEError(f"no experiment fitted {model}: `dvc exp run -S {model}.KEY=VALUE` or `make tune` does.")
+        raise BadParameterError(
+            f"no experiment fitted {model}: `dvc exp run -S {model}.KEY=VALUE` or `make tune` does."
+        )
     table = pd.DataFrame(rows)
     parameters = [column for column in table if column not in ("experiment", "dataset", "seed", *FIGURES)]
     varied = [name for name in parameters if table[name].map(repr).nunique() > 1]
@@ -89,7 +91,8 @@ def _row(repository: Repository, model: str, revision: str, stages: Mapping[str,
         return None
     blocks = {key: value for key, value in params.items() if key not in _ASIDE and key not in params["models"]}
     read = {dep["path"]: dep["md5"] for dep in stages[f"validate@{model}"]["deps"]}
-    code = {path: md5 for path, md5 in read.items() if path.startswith(("src/", "stages/"))}
+    code: Block = {path: md5 for path, md5 in read.items() if path.startswith(("src/", "stages/"))}
+    code |= stages[f"validate@{model}"]["params"].get("metrics/fingerprint.json", {})
     digest = hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()[:7]
     row = {"code": digest} | _flat(blocks) | _flat(params[model] or {}) | {VALIDATION: figure}
     if "evaluate" in done:

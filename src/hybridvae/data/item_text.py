@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hybridvae import sql
+from hybridvae.data import sql
 
 
 @dataclass(frozen=True)

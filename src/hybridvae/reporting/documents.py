@@ -1,4 +1,4 @@
-"""Markdown from committed results: no number in a document is typed by hand."""
+"""The README's tables and the pages of docs/benchmarks, from committed results: no number is typed by hand."""
 
 from pathlib import Path
 from typing import Any
@@ -7,15 +7,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hybridvae.comparison import markdown_table
-from hybridvae.errors import HybridVAEError
+from hybridvae.evaluation.protocols import ABLATED, PROTOCOLS, READING_ORDER
 from hybridvae.files import read_json
-from hybridvae.illustrations import ablation_figures, benchmark_figures, threads_of
-from hybridvae.names import TITLES, title_of
+from hybridvae.reporting.figure_data import ablation_frame, comparison_frame, cost_frame, slices_frame, tuning_frame
+from hybridvae.reporting.markdown import bold, comparison_table, table, with_section
+from hybridvae.reporting.model_titles import TITLES, title_of
+from hybridvae.reporting.results import compared
 
 Report = dict[str, Any]
 
-_PROTOCOLS = {"cold": "among cold items", "full": "full", "sampled": "among 99"}
 _HOW = (
     "Then each was fitted on training + validation part, and judged on the test part. Figures are means over seeds, "
     "intervals are over users; p is of HybridVAE against the model, by a paired permutation test on per-user means "
@@ -34,7 +34,7 @@ def documents(root: Path) -> dict[Path, str]:
         root: the repository, with its README.md, metrics/ and docs/benchmarks/.
 
     Raises:
-        HybridVAEError: the README lacks the markers of a section, or no comparison was made yet.
+        UnreadableFileError: the README lacks the markers of a section, or no comparison was made yet.
     """
     texts: dict[Path, str] = {}
     folder = root / "docs" / "benchmarks"
@@ -49,7 +49,7 @@ def documents(root: Path) -> dict[Path, str]:
     readme = (root / "README.md").read_text(encoding="utf-8")
     test, tests = compared(root / "metrics")  # of whatever data set was compared last, so it says which
     dataset = next(iter(test.values()))["dataset"]
-    readme = with_section(readme, "results", f"Data set `{dataset}`:\n\n{markdown_table(test, tests)}")
+    readme = with_section(readme, "results", f"Data set `{dataset}`:\n\n{comparison_table(test, tests)}")
     for section, temporal in (("benchmarks", True), ("splits", False)):
         if chosen := [report for report in benchmarks if (report["split"] == "temporal") == temporal]:
             readme = with_section(readme, section, overview(chosen))
@@ -66,37 +66,6 @@ def documents(root: Path) -> dict[Path, str]:
     return texts | {root / "README.md": readme}
 
 
-def compared(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The metrics of the compared models, and the tests, from a folder of metrics.
-
-    Raises:
-        HybridVAEError: there was no comparison yet, or a model was judged again since, on other data.
-    """
-    if not (folder / "comparison.json").is_file():
-        raise HybridVAEError(f"{folder / 'comparison.json'} does not exist: run `dvc repro` first.")
-    comparison = read_json(folder / "comparison.json")
-    files = {name: folder / "test" / f"{name}.json" for name in comparison["models"]}
-    if missing := [name for name, file in files.items() if not file.is_file()]:
-        raise HybridVAEError(f"{folder / 'test'} lacks {', '.join(missing)}: run `dvc repro` first.")
-    test = {name: read_json(file) for name, file in files.items()}
-    if len(datasets := sorted({of_model["dataset"] for of_model in test.values()})) > 1:
-        raise HybridVAEError(f"{folder / 'test'} has figures of {' and '.join(datasets)}: run `dvc repro` first.")
-    return test, comparison["tests"]
-
-
-def with_section(text: str, name: str, content: str) -> str:
-    """`text` with `content` between the markers of the section `name`.
-
-    Raises:
-        HybridVAEError: the markers are not there.
-    """
-    begin, end = f"<!-- {name}: begin (written by `make docs`) -->", f"<!-- {name}: end -->"
-    if begin not in text or end not in text:
-        raise HybridVAEError(f"the README has no place for {name}: add the lines {begin} and {end}.")
-    before, _, rest = text.partition(begin)
-    return f"{before}{begin}\n\n{content}\n{end}{rest.partition(end)[2]}"
-
-
 def overview(reports: list[Report]) -> str:
     """NDCG@10 of every model in every report by every protocol, the best in bold and the best mean rank first."""
     columns = {
@@ -106,19 +75,21 @@ def overview(reports: list[Report]) -> str:
             if protocol in of_model
         }
         for report in reports
-        for protocol in ("cold", "full", "sampled")
+        for protocol in READING_ORDER
     }
     columns = {key: column for key, column in columns.items() if column}
     ranks = pd.DataFrame(columns).rank(ascending=False).mean(axis=1)
-    head = ["NDCG@10"] + [f"[{name}](docs/benchmarks/{name}.md), {_PROTOCOLS[protocol]}" for name, protocol in columns]
+    head = ["NDCG@10"] + [
+        f"[{name}](docs/benchmarks/{name}.md), {PROTOCOLS[protocol].column}" for name, protocol in columns
+    ]
     rows = []
     for model in ranks.sort_values(kind="stable").index.astype(str):
         cells = [
-            _bold(f"{column[model]:.4f}", column[model] == max(column.values())) if model in column else "-"
+            bold(f"{column[model]:.4f}", column[model] == max(column.values())) if model in column else "-"
             for column in columns.values()
         ]
         rows.append([title_of(model), *cells])
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def benchmark_page(report: Report, drawn: list[str]) -> str:
@@ -152,7 +123,7 @@ def benchmark_page(report: Report, drawn: list[str]) -> str:
                 "## Comparison",
                 "",
                 shown["comparison"],
-                markdown_table(models, tests, TITLES),
+                comparison_table(models, tests, TITLES),
                 "## Seeds and configurations",
                 "",
                 "NDCG@10, mean and standard deviation over seeds. Seconds are those of the final fit, on "
@@ -183,7 +154,7 @@ def ablation_page(report: Report) -> str:
             rows.append([name, f"- ({variant['inapplicable']})", "", "", "", ""])
             continue
         cells = [name]
-        for protocol in ("full", "sampled"):
+        for protocol in ABLATED:
             values = _of_seeds(variant, protocol)
             spread = f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else ""
             cells += [f"{values.mean():.4f}{spread}", "" if variant is usual else _change(variant, usual, protocol)]
@@ -207,7 +178,7 @@ def ablation_page(report: Report) -> str:
             "",
             f"![{report['dataset']}-ablation.svg](figures/{report['dataset']}-ablation.svg)",
             "",
-            _table(head, rows),
+            table(head, rows),
             "What each changes:",
             "",
             *changes,
@@ -234,7 +205,7 @@ def ablation_overview(reports: list[Report]) -> str:
             else:
                 cells.append(_change(variant, usual, "full"))
         rows.append(cells)
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _of_seeds(variant: dict[str, Any], protocol: str) -> npt.NDArray[np.float64]:
@@ -259,7 +230,7 @@ def judge_table(report: Report) -> str:
         ]
         for check in report["checks"]
     ]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def service_table(report: Report) -> str:
@@ -286,7 +257,7 @@ def service_table(report: Report) -> str:
         f"`{report['command']}`: HybridVAE with {report['users']:,} users and {report['items']:,} items, one process; "
         f"wrk with {report['connections']} connections on the same {cores} cores ({report['processor']}).\n\n"
     )
-    return how + _table(["under load", "measured"], rows)
+    return how + table(["under load", "measured"], rows)
 
 
 def _configurations(models: Report) -> str:
@@ -301,7 +272,7 @@ def _configurations(models: Report) -> str:
         seconds = of_model["train_seconds"]
         cells += [str(len(of_model["per_seed"])), str(of_model["configs_tried"]), overrides or "defaults"]
         rows.append([*cells, "-" if seconds is None else f"{seconds:,.0f}"])
-    return _table(["model", "sampled", "full", "seeds", "configurations tried", "chosen", "seconds"], rows)
+    return table(["model", "sampled", "full", "seeds", "configurations tried", "chosen", "seconds"], rows)
 
 
 def _elsewhere(models: Report) -> str:
@@ -321,8 +292,8 @@ def _slices(models: Report, slicing: str, prefix: str) -> str:
     rows = []
     for model, of_model in models.items():
         values = [(name, of_model["slices"][slicing][name]["full"]["mean"]) for name in names]
-        rows.append([title_of(model)] + [_bold(f"{value:.4f}", value == best[name]) for name, value in values])
-    return _table(head, rows)
+        rows.append([title_of(model)] + [bold(f"{value:.4f}", value == best[name]) for name, value in values])
+    return table(head, rows)
 
 
 def _over(seeds: list[int]) -> str:
@@ -344,10 +315,43 @@ def _name(report: Report) -> str:
     return str(report["dataset"] if split == "temporal" else f"{report['dataset']}-{split}")
 
 
-def _bold(text: str, yes: bool) -> str:
-    return f"**{text}**" if yes else text
+def benchmark_figures(name: str, report: Report, tried: Report | None) -> dict[str, str]:
+    """Comparison, slices and cost of a benchmark, and the configurations of HybridVAE that it tried.
+
+    Args:
+        name: of the report, e.g. "beauty-cold_items".
+        tried: what `docs/benchmarks/tuning/<dataset>.json` holds, for reports that chose configurations.
+    """
+    from hybridvae.reporting import figures
+
+    models = report["models"]
+    drawn = {"comparison": figures.comparison(comparison_frame(models), title=f"Models on {name}, test part")}
+    if any("slices" in of_model for of_model in models.values()):
+        title = f"Who and what is served well on {name}, test part"
+        drawn["slices"] = figures.slices(slices_frame(models), title=title)
+    on_cpu = {
+        model: of_model["train_seconds"] for model, of_model in models.items() if of_model.get("device", "cpu") == "cpu"
+    }
+    cost = cost_frame(models, on_cpu)
+    if len(cost) > 2:
+        untimed = ", ".join(title_of(model) for model in models if on_cpu.get(model) is None)
+        said = f"the final fit, on {threads_of(report)} of a CPU" + (f"; not timed there: {untimed}" if untimed else "")
+        drawn["cost"] = figures.cost(cost, title=f"What quality costs on {name}", subtitle=said)
+    if tried is not None and len(tried["models"].get("hybridvae", [])) > 1:
+        title = f"Hyperparameters of HybridVAE on {name}, validation part"
+        drawn["tuning"] = figures.tuning(tuning_frame(tried["models"]["hybridvae"]), title=title)
+    return {f"{name}-{kind}.svg": figures.svg(figure) for kind, figure in drawn.items()}
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
+def ablation_figures(report: Report) -> dict[str, str]:
+    """What each part of HybridVAE is worth on a data set."""
+    from hybridvae.reporting import figures
+
+    title = f"HybridVAE with one thing changed, {report['dataset']}"
+    figure = figures.ablation(ablation_frame(report["variants"]), title=title)
+    return {f"{report['dataset']}-ablation.svg": figures.svg(figure)}
+
+
+def threads_of(report: Report) -> str:
+    """On how many threads the models of a benchmark were fitted, in words."""
+    return f"{report['threads']} thread{'s' if report['threads'] > 1 else ''}"

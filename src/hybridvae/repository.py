@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from hybridvae.errors import HybridVAEError
-from hybridvae.experiments.grid import Block
+from hybridvae.config import Block
+from hybridvae.errors import HybridVAEError, UnreadableFileError
 from hybridvae.files import parse_yaml
 
 
@@ -34,17 +34,19 @@ class Repository:
         """params.yaml as it is now.
 
         Raises:
-            HybridVAEError: there is none.
+            UnreadableFileError: there is none.
         """
         if not (self.root / "params.yaml").is_file():
-            raise HybridVAEError(f"{self.root.resolve()} has no params.yaml: run this in the folder of the repository.")
+            raise UnreadableFileError(
+                f"{self.root.resolve()} has no params.yaml: run this in the folder of the repository."
+            )
         return self.yaml("params.yaml")
 
     def yaml(self, path: str, revision: str | None = None) -> Block:
         """A YAML or JSON file, now or at a revision; empty where there is none.
 
         Raises:
-            HybridVAEError: it is not YAML.
+            UnreadableFileError: it is not YAML.
         """
         if revision is None:
             file = self.root / path
@@ -55,7 +57,7 @@ class Repository:
         try:
             value: Block = parse_yaml(text) or {}
         except yaml.YAMLError as error:
-            raise HybridVAEError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+            raise UnreadableFileError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
         return value
 
     def experiments(self) -> list[Experiment]:

@@ -7,10 +7,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from hybridvae import sql
-from hybridvae.errors import HybridVAEError
+from hybridvae.arrays import IntArray
+from hybridvae.data import sql
+from hybridvae.data.interactions import read_interactions, read_targets
+from hybridvae.errors import BadDataError
 from hybridvae.files import write_arrays
-from hybridvae.interactions import IntArray, read_interactions, read_targets
 from hybridvae.seeds import random_generator
 
 Strategy = Literal["temporal", "leave_one_out", "global_temporal", "cold_items"]
@@ -54,7 +55,7 @@ def split(cleaned: Path, into: Path, config: SplitConfig) -> dict[str, Any]:
         Counts of users, items, rows and targets of each part, and the share of tied boundaries.
 
     Raises:
-        HybridVAEError: a part would have no target.
+        BadDataError: a part would have no target.
     """
     fit, test = into / "fit", into / "test"
     with sql.database() as connection:
@@ -101,7 +102,7 @@ def split(cleaned: Path, into: Path, config: SplitConfig) -> dict[str, Any]:
         if code:
             report[name] |= {"targets": targets, "users": targeted, "targets_without_history": orphans}
             if not targets:
-                raise HybridVAEError(
+                raise BadDataError(
                     f"the {config.strategy} split leaves no {name} target ({users} users with at least 3 positives): "
                     "bring more data, or change `split` or `clean` in params.yaml."
                 )
@@ -166,19 +167,17 @@ def check_split(rows: pd.DataFrame, fit: Path, test: Path) -> None:
     """Assert what every figure rests on; raises HybridVAEError where a split breaks a promise."""
     pairs = ["user_index", "item_index"]
     if rows.duplicated(pairs).any():
-        raise HybridVAEError("split: a (user, item) pair lies in two parts; this is a defect, please report it.")
+        raise BadDataError("split: a (user, item) pair lies in two parts; this is a defect, please report it.")
     rated = read_interactions(fit, test, upto="test").ratings
     for folder, part, name in ((fit, 1, "validation"), (test, 2, "test")):
         targets = read_targets(folder)
         drawn = targets.candidates >= 0
         of_user = np.repeat(targets.users, drawn.sum(axis=1))
         if drawn.any() and rated[of_user, targets.candidates[drawn]].any():
-            raise HybridVAEError(
-                f"split: a {name} candidate was rated by its user; this is a defect, please report it."
-            )
+            raise BadDataError(f"split: a {name} candidate was rated by its user; this is a defect, please report it.")
         first = rows[(rows["part"] == part) & rows["target"]].groupby("user_index")["timestamp"].min()
         last = rows[(rows["part"] < part)].groupby("user_index")["timestamp"].max()
         if (last.reindex(first.index) > first).any():
-            raise HybridVAEError(
+            raise BadDataError(
                 f"split: a row before the {name} part is later than its user's target; please report it."
             )

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hybridvae.evaluation.intervals import EvaluationConfig, user_weights
+from hybridvae.evaluation.significance import effect_size, holm, sign_flip_p
 from hybridvae.seeds import random_generator
-from hybridvae.significance import effect_size, holm, sign_flip_p
-from hybridvae.summary import EvaluationConfig, user_weights
 
 TABLE_COLUMNS = (
     "sampled/ndcg@10",
@@ -76,41 +76,3 @@ def metrics_table(metrics: dict[str, dict[str, Any]]) -> pd.DataFrame:
         rows[model] = row | {"coverage@10": of_model["full"]["coverage@10"]}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
     return table.sort_values(["full/ndcg@10", "sampled/ndcg@10"], ascending=False, kind="stable")
-
-
-def plain_report(metrics: dict[str, dict[str, Any]], tests: dict[str, dict[str, dict[str, float]]]) -> str:
-    """The comparison for a terminal: the table of means, then one line a test."""
-    lines = [metrics_table(metrics).to_string(float_format="{:.4f}".format)]
-    for protocol, of_protocol in tests.items():
-        for model, test in of_protocol.items():
-            lines.append(
-                f"HybridVAE against {model}, {protocol} NDCG@10: {test['relative']:+.1%}, "
-                f"d = {test['effect_size']:.2f}, p = {test['p_holm']:.4f} after Holm"
-            )
-    return "\n".join(lines)
-
-
-def markdown_table(
-    metrics: dict[str, dict[str, Any]],
-    tests: dict[str, dict[str, dict[str, float]]],
-    titles: dict[str, str] | None = None,
-) -> str:
-    """The comparison as a Markdown table: means, intervals, Holm-corrected p."""
-    protocols = [name for name in ("sampled", "full", "cold") if all(name in of_model for of_model in metrics.values())]
-    head = ["model"]
-    for protocol in protocols:
-        head += [f"{protocol} NDCG@10 (95 % interval)", f"{protocol} Recall@10"]
-    head += [f"p, {protocol}" for protocol in protocols] + ["coverage"]
-    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
-    for model in metrics_table(metrics).index:
-        cells = [(titles or {}).get(model, model)]
-        for protocol in protocols:
-            value = metrics[model][protocol]["ndcg@10"]
-            cells.append(f"{value['mean']:.4f} ({value['low']:.4f}-{value['high']:.4f})")
-            cells.append(f"{metrics[model][protocol]['recall@10']['mean']:.4f}")
-        for protocol in protocols:
-            test = tests.get(protocol, {}).get(model)
-            cells.append(f"{test['p_holm']:.4f}" if test else "-")
-        cells.append(f"{metrics[model]['full']['coverage@10']:.2f}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"

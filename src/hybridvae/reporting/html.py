@@ -1,24 +1,26 @@
 """The results of one run as one HTML file: data, table, figures, configuration, versions, hashes and cost."""
 
 import base64
-import json
 import os
 import platform
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from hybridvae.comparison import metrics_table
-from hybridvae.docs import compared
-from hybridvae.errors import HybridVAEError
-from hybridvae.experiments.grid import Block
-from hybridvae.experiments.repository import Repository
+from hybridvae.config import Block
+from hybridvae.costs import Cost, read_costs
+from hybridvae.errors import UnreadableFileError
+from hybridvae.evaluation.comparison import metrics_table
+from hybridvae.evaluation.protocols import PROTOCOLS, READING_ORDER, shared_protocols
 from hybridvae.files import read_json, write_text
-from hybridvae.frames import ablation_frame, cost_frame
-from hybridvae.names import title_of
+from hybridvae.reporting.figure_data import ablation_frame, cost_frame
+from hybridvae.reporting.model_titles import title_of
+from hybridvae.reporting.results import compared
+from hybridvae.repository import Repository
 
 _PACKAGES = (
     "torch",
@@ -53,7 +55,7 @@ def write_report(root: Path, path: Path, *, cache: Path) -> None:
         cache: the folder in which stages note what they cost.
 
     Raises:
-        HybridVAEError: there is no comparison yet, or it is of another data set than params.yaml names.
+        UnreadableFileError: there is no comparison yet, or it is of another data set than params.yaml names.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -62,11 +64,11 @@ def write_report(root: Path, path: Path, *, cache: Path) -> None:
     test, tests = compared(root / "metrics")
     dataset = next(iter(test.values()))["dataset"]
     if dataset != params["dataset"]:
-        raise HybridVAEError(
+        raise UnreadableFileError(
             f"metrics/ holds the results of {dataset} and params.yaml names {params['dataset']}: run `dvc repro` first."
         )
-    facts = {name: read_json(root / "metrics" / f"{name}.json") for name in ("clean", "split", "embed")}
-    costs = _costs(cache / "costs.jsonl", params)
+    facts = {name: read_json(root / "metrics" / f"{name}.json") for name in ("fetch", "clean", "split", "embed")}
+    costs = _costs(cache, params)
     environment = Environment(
         loader=PackageLoader("hybridvae"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -79,7 +81,7 @@ def write_report(root: Path, path: Path, *, cache: Path) -> None:
             | {"tests": {protocol: of.get(model) for protocol, of in tests.items()}}
             for model in metrics_table(test).index
         ],
-        protocols=[name for name in ("full", "sampled", "cold") if all(name in of_model for of_model in test.values())],
+        protocols={name: PROTOCOLS[name].sentence for name in READING_ORDER if name in shared_protocols(test.values())},
         stars=_stars,
         figures=list(_figures(root, dataset, test, costs)),
         captions=_CAPTIONS,
@@ -89,7 +91,7 @@ def write_report(root: Path, path: Path, *, cache: Path) -> None:
             if params[name]
         },
         seed=params["seed"],
-        source=params["sources"][dataset],
+        source=facts["fetch"]["source"],
         costs=costs,
         versions=_versions(repository),
         hashes=list(_hashes(repository, dataset)),
@@ -104,7 +106,7 @@ def _stars(p: float | None) -> str:
 
 def _figures(root: Path, dataset: str, test: Mapping[str, Any], costs: list[Block]) -> Iterator[tuple[str, str]]:
     """Kind and SVG, as a data address, of every figure that can be shown."""
-    from hybridvae import figures
+    from hybridvae.reporting import figures
 
     for kind in ("comparison", "slices", "training_curves", "users"):
         if (file := root / "plots" / "figures" / f"{kind}.svg").is_file():
@@ -127,25 +129,21 @@ def _address(svg: str) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
-def _costs(path: Path, params: Block) -> list[Block]:
-    """What each stage cost when it was last run here with these parameters, in order: stage, model, seconds, peak_mb.
+def _costs(cache: Path, params: Block) -> list[Block]:
+    """What each stage cost when it was last run here with these parameters, in order: stage, title, seconds, peak_mb.
 
     A stage whose results came from a remote or from the run cache has no entry.
     """
-    found: dict[tuple[str, str | None], Block] = {}
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    for line in lines:
-        try:
-            note = json.loads(line)
-        except json.JSONDecodeError:  # of a stage that was killed as it wrote
-            continue
-        model = note["model"]
-        where = (note["dataset"], note["split"], note["threads"])
-        same = where == (params["dataset"], params["split"]["strategy"], os.environ.get("OMP_NUM_THREADS"))
-        if same and (model is None or (note["parameters"] == params.get(model) and note["seed"] == params["seed"])):
-            found[note["stage"], model] = note
+    here = (params["dataset"], params["split"]["strategy"], os.environ.get("OMP_NUM_THREADS"))
+    found: dict[tuple[str, str | None], Cost] = {}
+    for cost in read_costs(cache):
+        model = cost.model
+        if (cost.dataset, cost.split, cost.threads) == here and (
+            model is None or (cost.parameters, cost.seed) == (params.get(model), params["seed"])
+        ):
+            found[cost.stage, model] = cost
     wanted = [(stage, model) for stage in _STAGES for model in (params["models"] if stage in _OF_A_MODEL else [None])]
-    return [found[key] | {"title": title_of(key[1]) if key[1] else ""} for key in wanted if key in found]
+    return [asdict(found[key]) | {"title": title_of(key[1]) if key[1] else ""} for key in wanted if key in found]
 
 
 def _versions(repository: Repository) -> dict[str, str]:

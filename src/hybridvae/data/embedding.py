@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hybridvae.errors import HybridVAEError
+from hybridvae.arrays import FloatArray
+from hybridvae.errors import BadDataError, UnreadableFileError
 from hybridvae.files import sha256_of
-from hybridvae.interactions import FloatArray
 from hybridvae.progress import progress
 from hybridvae.seeds import random_generator
 
@@ -58,7 +58,7 @@ def embed_texts(
         HybridVAEError: no item has a text, or the model cannot be loaded.
     """
     if not any(texts):
-        raise HybridVAEError("no item has any text: add item metadata, or reviews with words, to the source.")
+        raise BadDataError("no item has any text: add item metadata, or reviews with words, to the source.")
     with closing(_open_cache(cache, config.model, device)) as store:
         wanted = sorted({text for text in texts if text}, key=lambda text: (-len(text), text))
         known = _load(store, wanted)
@@ -130,7 +130,7 @@ def load_encoder(name: str, device: str) -> Encoder:
     try:
         model = SentenceTransformer(location or name, device=device)
     except (OSError, ValueError) as error:
-        raise HybridVAEError(
+        raise UnreadableFileError(
             f"the text encoder {name!r} cannot be loaded ({str(error).splitlines()[0]}): "
             "check embed.model and the network."
         ) from None

@@ -14,18 +14,17 @@ choices are made on the full ones.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hybridvae.errors import HybridVAEError
-from hybridvae.interactions import FloatArray, IntArray, Interactions, Targets
+from hybridvae.arrays import FloatArray, IntArray, mask_seen, top_k
+from hybridvae.data.interactions import Interactions, Targets
+from hybridvae.errors import BadParameterError
+from hybridvae.evaluation.protocols import PROTOCOLS, ProtocolName
 from hybridvae.progress import progress
-from hybridvae.ranking import top_k
 
-Protocol = Literal["sampled", "full", "cold"]
 Scores = Callable[[IntArray], FloatArray]
 Ranks = npt.NDArray[np.float64]
 
@@ -57,7 +56,7 @@ def judge(
     interactions: Interactions,
     targets: Targets,
     *,
-    protocols: tuple[Protocol, ...] = ("sampled", "full", "cold"),
+    protocols: tuple[ProtocolName, ...] = tuple(PROTOCOLS),
     cutoffs: tuple[int, ...] = CUTOFFS,
     lists: bool = True,
 ) -> Judgement:
@@ -70,14 +69,14 @@ def judge(
         lists: whether to measure the top-10 lists (coverage and popularity) with the protocol "full".
 
     Raises:
-        HybridVAEError: a score is not finite.
+        BadParameterError: a score is not finite.
     """
     users, starts, counts = np.unique(targets.users, return_index=True, return_counts=True)
     n_items = interactions.n_items
     cold = interactions.cold == targets.part
     columns: dict[str, list[npt.NDArray[np.float64]]] = {}
     ranked: dict[str, list[Ranks]] = {}
-    popularity = np.asarray(interactions.positives.sum(axis=0)).ravel()
+    popularity = interactions.item_counts
     recommended = np.zeros(n_items, dtype=bool)
     batch = max(1, _BLOCK // n_items)
     begins = range(0, len(users), batch)
@@ -91,13 +90,13 @@ def judge(
         items = targets.items[part]
         matrix = np.array(scores(chosen), dtype=np.float32)  # a copy: the seen are masked below
         if not np.isfinite(matrix).all():
-            raise HybridVAEError("a model gave a score that is not a finite number: its training has diverged.")
+            raise BadParameterError("a model gave a score that is not a finite number: its training has diverged.")
         own = matrix[owner, items]
         if "sampled" in protocols:
             ranks = sampled_ranks(matrix, owner, own, targets.candidates[part])
             _append_ranks(ranked, "sampled", ranks)
             _append(columns, "sampled", per_target_metrics(ranks, cutoffs), owner, lengths)
-        _mask_seen(matrix, interactions, chosen)
+        mask_seen(matrix, interactions.ratings[chosen])
         own = matrix[owner, items]
         if "full" in protocols:
             ranks = full_ranks(matrix, owner, own, items)
@@ -185,7 +184,7 @@ def joint_metrics(ranks: Ranks, owner: IntArray, lengths: IntArray, cutoffs: tup
 
 def _append(
     columns: dict[str, list[npt.NDArray[np.float64]]],
-    protocol: Protocol,
+    protocol: ProtocolName,
     metrics: dict[str, Ranks],
     owner: IntArray,
     lengths: IntArray,
@@ -196,16 +195,10 @@ def _append(
         columns.setdefault(f"{protocol}/{name}", []).append(sums / lengths)
 
 
-def _append_ranks(columns: dict[str, list[Ranks]], protocol: Protocol, ranks: Ranks) -> None:
+def _append_ranks(columns: dict[str, list[Ranks]], protocol: ProtocolName, ranks: Ranks) -> None:
     name = f"ndcg@{LIST_LENGTH}"
     columns.setdefault(f"{protocol}/rank", []).append(ranks)
     columns.setdefault(f"{protocol}/{name}", []).append(per_target_metrics(ranks, (LIST_LENGTH,))[name])
-
-
-def _mask_seen(matrix: FloatArray, interactions: Interactions, users: IntArray) -> None:
-    seen = interactions.ratings[users]
-    rows = np.repeat(np.arange(len(users)), np.diff(seen.indptr))
-    matrix[rows, seen.indices] = -np.inf
 
 
 def validation_ndcg(scores: Scores, interactions: Interactions, targets: Targets) -> float:

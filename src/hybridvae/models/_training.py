@@ -6,12 +6,14 @@ the weights it would have given without.
 """
 
 import hashlib
+import inspect
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,31 +21,36 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from hybridvae.errors import HybridVAEError
-from hybridvae.files import atomic_path, sha256_of
-from hybridvae.interactions import FloatArray, Interactions
-from hybridvae.models import Context, EpochMetrics, OnEpoch
-from hybridvae.progress import progress as show_progress
+from hybridvae.arrays import FloatArray
+from hybridvae.data.interactions import Interactions
+from hybridvae.dependencies import fingerprint, model_file
+from hybridvae.errors import BadParameterError
+from hybridvae.files import atomic_path
+from hybridvae.models._base import Context, EpochMetrics, OnEpoch, Validation
+from hybridvae.progress import progress
 
 
-def choose_device(name: str) -> torch.device:
-    """The device called `name`; "auto" takes CUDA, then Apple's MPS, then the CPU.
+class EpochsConfig(Protocol):
+    """What the block of a model that is fitted in epochs says of them."""
 
-    Raises:
-        HybridVAEError: the device is unknown or not on this machine.
-    """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return torch.device(next(kind for kind, there in available.items() if there))
-    if name not in available:
-        raise HybridVAEError(f"device is {name!r}: use one of auto, {', '.join(available)}.")
-    if not available[name]:
-        raise HybridVAEError(f"device is {name!r}, which this machine does not have: use device: auto.")
-    return torch.device(name)
+    @property
+    def epochs(self) -> int:
+        """At most."""
+        ...
+
+    @property
+    def patience(self) -> int:
+        """Epochs without a better validation figure before training stops."""
+        ...
+
+    @property
+    def validate_every(self) -> int:
+        """Epochs from one validation to the next; the last epoch has one in any case."""
+        ...
 
 
 @dataclass
-class Progress:
+class FitRecord:
     """How far a fit has come; JSON beside the weights.
 
     Attributes:
@@ -60,72 +67,69 @@ class Progress:
 def train_epochs(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
+    config: EpochsConfig,
     *,
-    epochs: int,
-    patience: int,
     train_epoch: Callable[[int], EpochMetrics],
     validate: Callable[[], float] | None,
     on_epoch: OnEpoch | None,
     state: Path | None,
-    validate_every: int = 1,
-) -> Progress:
-    """Run `train_epoch` for the epochs 1 to `epochs`, and leave the chosen weights in `network`.
+) -> FitRecord:
+    """Run `train_epoch` for the epochs from 1 on, `config.epochs` at most, and leave the chosen weights in `network`.
 
     With `validate` the weights of its best epoch are chosen (of equal ones the first), and training stops at the
     first validation that is `patience` epochs or more behind the best; without it the last epoch's are.
 
     Args:
         train_epoch: trains the epoch of this number and returns its figures.
-        validate_every: epochs from one validation to the next; the last epoch has one in any case.
         state: folder to keep the last and the best state in, and to go on from.
     """
-    progress = Progress()
+    record = FitRecord()
     best: dict[str, Tensor] | None = None
     if state is not None and (state / "last.safetensors").exists():
-        progress = _read_state(state / "last.safetensors", network, optimizer)
-        if progress.best_epoch:
+        record = _read_state(state / "last.safetensors", network, optimizer)
+        if record.best_epoch:
             best = _tensors(state / "best.safetensors")
         if on_epoch:
-            for number, metrics in enumerate(progress.history, start=1):
+            for number, metrics in enumerate(record.history, start=1):
                 on_epoch(number, metrics)
 
-    with show_progress(doing="fit", unit="epochs", total=epochs, done=progress.epoch) as bar:
-        while progress.epoch < epochs:
-            judged = progress.history and "ndcg@10" in progress.history[-1]
-            if validate and judged and progress.epoch - progress.best_epoch >= patience:
+    with progress(doing="fit", unit="epochs", total=config.epochs, done=record.epoch) as bar:
+        while record.epoch < config.epochs:
+            judged = record.history and "ndcg@10" in record.history[-1]
+            if validate and judged and record.epoch - record.best_epoch >= config.patience:
                 break
-            progress.epoch += 1
-            metrics = train_epoch(progress.epoch)
-            if validate and (progress.epoch % validate_every == 0 or progress.epoch == epochs):
+            record.epoch += 1
+            metrics = train_epoch(record.epoch)
+            if validate and (record.epoch % config.validate_every == 0 or record.epoch == config.epochs):
                 value = validate()
                 metrics |= {"ndcg@10": value}
-                if value > progress.best_value:
-                    progress.best_value, progress.best_epoch = value, progress.epoch
+                if value > record.best_value:
+                    record.best_value, record.best_epoch = value, record.epoch
                     best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-            progress.history.append(metrics)
+            record.history.append(metrics)
             if state is not None:
                 # The best first: killed in between, the last state repeats this epoch and writes it again.
-                if best is not None and progress.best_epoch == progress.epoch:
+                if best is not None and record.best_epoch == record.epoch:
                     _write(state / "best.safetensors", best, {})
-                _write_state(state / "last.safetensors", network, optimizer, progress)
+                _write_state(state / "last.safetensors", network, optimizer, record)
             if on_epoch:
-                on_epoch(progress.epoch, metrics)
+                on_epoch(record.epoch, metrics)
             bar.update()
             bar.set_postfix({name: f"{figure:.4g}" for name, figure in metrics.items()}, refresh=False)
 
     if best is not None:
         network.load_state_dict(best)
-    return progress
+    return record
 
 
 def checked_loss(loss: float, epoch: int, name: str) -> float:
     """The loss itself.
 
     Raises:
-        HybridVAEError: it is not a finite number.
+        BadParameterError: it is not a finite number.
     """
     if not math.isfinite(loss):
-        raise HybridVAEError(f"{name}: the loss of epoch {epoch} is {loss}: lower {name}.learning_rate.")
+        raise BadParameterError(f"{name}: the loss of epoch {epoch} is {loss}: lower {name}.learning_rate.")
     return loss
 
 
@@ -133,24 +137,27 @@ def state_folder(
     name: str,
     config: Any,
     context: Context,
-    *,
     device: torch.device,
     interactions: Interactions,
+    *,
     vectors: FloatArray | None,
-    validated: bool,
+    validation: Validation | None,
 ) -> Path | None:
-    """Where a fit keeps its state: a folder named by what decides its outcome: parameters, data and modules.
+    """Where a fit keeps its state: a folder named by what decides its outcome: parameters, data and code.
 
     Args:
         config: the model's frozen dataclass.
         vectors: the item vectors that it is fitted with, if it is.
+        validation: what chooses the epoch, if anything does; the code that it reaches counts as the model's does.
     """
     if context.state is None:
         return None
-    package = Path(__file__).parent
-    shared = ("training", "vae", "interactions", "seeds", "evaluation", "ranking")
-    modules = [*(package / f"{module}.py" for module in shared), package / "models" / f"{name}.py"]
-    facts = [name, asdict(config), context.seed, str(device), torch.__version__, validated, *map(sha256_of, modules)]
+    code = [model_file(name)]
+    with suppress(TypeError):  # of what is not written in Python, such as None
+        code.append(Path(inspect.getsourcefile(inspect.unwrap(validation)) or ""))  # type: ignore[arg-type]
+    code = [file for file in code if file.is_file()]  # a notebook's cells are in none
+    chosen = validation is not None
+    facts = [name, asdict(config), context.seed, str(device), torch.__version__, chosen, fingerprint(*code)]
     digest = hashlib.sha256(json.dumps(facts).encode())
     histories, ratings = interactions.histories, interactions.ratings
     arrays = (histories.indptr, histories.indices, histories.data, ratings.indptr, ratings.indices)
@@ -170,16 +177,16 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
 
 
-def _write_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+def _write_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, record: FitRecord) -> None:
     tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{slot}": tensor for slot, tensor in slots.items()}
-    _write(path, tensors, {"progress": json.dumps(vars(progress))})
+    _write(path, tensors, {"record": json.dumps(vars(record))})
 
 
-def _read_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def _read_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> FitRecord:
     with safe_open(path, framework="pt") as stored:
-        progress = Progress(**json.loads(stored.metadata()["progress"]))
+        record = FitRecord(**json.loads(stored.metadata()["record"]))
     weights: dict[str, Tensor] = {}
     slots: dict[int, dict[str, Any]] = {}
     for name, tensor in _tensors(path).items():
@@ -191,4 +198,4 @@ def _read_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer
             slots.setdefault(int(index), {})[slot] = tensor
     network.load_state_dict(weights)
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-    return progress
+    return record

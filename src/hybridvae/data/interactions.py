@@ -1,8 +1,9 @@
 """What a model is fitted on and what it is asked for: sparse matrices around two vocabularies."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +11,12 @@ import pandas as pd
 from safetensors.numpy import load_file
 from scipy import sparse
 
-IntArray: TypeAlias = npt.NDArray[np.integer[Any]]
-FloatArray: TypeAlias = npt.NDArray[np.float32]
+from hybridvae.arrays import FloatArray, IntArray
+from hybridvae.errors import BadDataError
+
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
+Ages = TypeVar("Ages")  # an array or a tensor
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,9 @@ class Interactions:
         titles: (I,) item titles, empty where there is no metadata.
         cold: (I,) 0 for an ordinary item; 1 or 2 for one whose interactions all lie in validation or test.
         item_vectors: (I, D) float32 text embeddings, where a model wants them.
+
+    Raises:
+        BadDataError: the matrices, the vocabularies and the vectors do not fit each other.
     """
 
     positives: sparse.csr_matrix
@@ -40,6 +46,22 @@ class Interactions:
     titles: npt.NDArray[np.object_]
     cold: IntArray
     item_vectors: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        shape = (len(self.users), len(self.items))
+        for name in ("positives", "histories", "ratings"):
+            if (found := getattr(self, name).shape) != shape:
+                raise BadDataError(
+                    f"interactions: {name} is {found} and must be {shape}: a row a user, a column an item."
+                )
+        for name in ("titles", "cold", "item_vectors"):
+            if (values := getattr(self, name)) is not None and len(values) != self.n_items:
+                raise BadDataError(
+                    f"interactions: {name} has {len(values)} rows for {self.n_items} items: give one each."
+                )
+        for name in ("users", "items"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise BadDataError(f"interactions: {name} names one of them twice: give each an id of its own.")
 
     @classmethod
     def without_users(cls, items: npt.NDArray[np.object_], titles: npt.NDArray[np.object_]) -> "Interactions":
@@ -58,13 +80,18 @@ class Interactions:
         """I."""
         return len(self.items)
 
+    @cached_property
+    def item_counts(self) -> FloatArray:
+        """(I,) how many users like each item."""
+        return np.asarray(self.positives.sum(axis=0), dtype=np.float32).ravel()
+
     @property
     def warm(self) -> npt.NDArray[np.bool_]:
         """(I,) whether a model may know of the item: all but the cold ones whose interactions lie in later parts.
 
         Cold items are neither negatives nor alternatives in training: that nobody chose them says nothing.
         """
-        known: npt.NDArray[np.bool_] = (self.cold == 0) | (np.asarray(self.positives.sum(axis=0)).ravel() > 0)
+        known: npt.NDArray[np.bool_] = (self.cold == 0) | (self.item_counts > 0)
         return known
 
 
@@ -84,13 +111,13 @@ class Targets:
     part: int
 
 
-def read_interactions(fit: Path, *more: Path, upto: Part, vectors: Path | None = None) -> Interactions:
+def read_interactions(fit: Path, *more: Path, upto: Part, vectors: Path | FloatArray | None = None) -> Interactions:
     """Read the rows that `split` wrote, up to and including the part `upto`.
 
     Args:
         fit: the folder with both vocabularies and the rows of the training and the validation part.
         more: the folder `test`, for those who may look into it.
-        vectors: file of item vectors, for models that want them.
+        vectors: the item vectors (I, D) or their file, for models that want them.
     """
     users, items = pd.read_parquet(fit / "users.parquet"), pd.read_parquet(fit / "items.parquet")
     columns = ["user_index", "item_index", "rating", "positive", "part", "timestamp"]
@@ -108,21 +135,36 @@ def read_interactions(fit: Path, *more: Path, upto: Part, vectors: Path | None =
     liked = rows[rows["positive"]]
     return Interactions(
         positives=matrix(liked, np.ones(len(liked))),
-        histories=matrix(liked, liked.groupby("user_index").cumcount(ascending=False).to_numpy() + 1),
+        histories=matrix(liked, ages(np.unique(liked["user_index"], return_counts=True)[1])),
         ratings=matrix(rows, rows["rating"].to_numpy()),
         users=users["user_id"].to_numpy(dtype=object),
         items=items["item_id"].to_numpy(dtype=object),
         titles=items["title"].to_numpy(dtype=object),
         cold=items["cold"].to_numpy(),
-        item_vectors=None if vectors is None else load_file(vectors)["vectors"],
+        item_vectors=load_file(vectors)["vectors"] if isinstance(vectors, Path) else vectors,
     )
 
 
-def by_recency(histories: sparse.csr_matrix, recency: float) -> sparse.csr_matrix:
-    """What each item of a history counts: age^-recency, so 1 for the latest, whose age is 1.
+def ages(lengths: IntArray) -> IntArray:
+    """What the histories of (U,) lengths, one after the other and each with its latest item last, hold of ages: (N,).
+
+    The latest item of each has age 1, the one before it age 2, and so on.
+    """
+    return np.repeat(np.cumsum(lengths), lengths) - np.arange(lengths.sum())
+
+
+def recency_weights(ages: Ages, recency: float) -> Ages:
+    """What items of such ages count, in NumPy or PyTorch: age^-recency, so 1 for the latest, whose age is 1.
 
     An item counts for less the longer ago it was (Ding & Li 2005, "Time Weight Collaborative Filtering"), but by its
     place in the user's order and not by the calendar: a month is long for one user and nothing for another.
+    """
+    weights: Ages = cast(Any, ages) ** -recency
+    return weights
+
+
+def by_recency(histories: sparse.csr_matrix, recency: float) -> sparse.csr_matrix:
+    """What each item of a history counts, as `recency_weights` has it.
 
     Args:
         histories: (B, I) CSR of ages; where all are 1, nothing is known of the order and all count the same.
@@ -131,7 +173,7 @@ def by_recency(histories: sparse.csr_matrix, recency: float) -> sparse.csr_matri
     Returns:
         (B, I) float32 CSR.
     """
-    weights = np.power(histories.data, -recency, dtype=np.float32)
+    weights = recency_weights(histories.data.astype(np.float32, copy=False), recency)
     return sparse.csr_matrix((weights, histories.indices, histories.indptr), shape=histories.shape)
 
 

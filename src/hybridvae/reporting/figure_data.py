@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from hybridvae.names import title_of
+from hybridvae.evaluation.protocols import ABLATED, READING_ORDER
+from hybridvae.reporting.model_titles import title_of
 
-PROTOCOLS = ("cold", "full", "sampled")
 _METRIC = "ndcg@10"
 
 
@@ -20,7 +20,7 @@ def comparison_frame(models: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"model": title_of(model), "protocol": protocol, **_interval(figures[protocol][_METRIC])}
-            for protocol in PROTOCOLS
+            for protocol in READING_ORDER
             for model, figures in models.items()
             if protocol in figures
         ]
@@ -77,7 +77,7 @@ def ablation_frame(variants: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
             if variant is not usual and not variant["inapplicable"]
             for one in variant["per_seed"]
             if one["seed"] in base
-            for protocol in ("full", "sampled")
+            for protocol in ABLATED
         ],
         columns=["variant", "protocol", "seed", "change"],
     )

@@ -1,0 +1,35 @@
+from .arrays import FloatArray as FloatArray
+from .arrays import IntArray as IntArray
+from .arrays import top_k as top_k
+from .data.cleaning import CleanConfig as CleanConfig
+from .data.cleaning import clean as clean
+from .data.embedding import EmbedConfig as EmbedConfig
+from .data.embedding import embed_texts as embed_texts
+from .data.interactions import Interactions as Interactions
+from .data.interactions import Targets as Targets
+from .data.interactions import read_interactions as read_interactions
+from .data.interactions import read_targets as read_targets
+from .data.item_text import TextConfig as TextConfig
+from .data.item_text import gather_item_texts as gather_item_texts
+from .data.splitting import SplitConfig as SplitConfig
+from .data.splitting import split as split
+from .errors import BadDataError as BadDataError
+from .errors import BadParameterError as BadParameterError
+from .errors import HybridVAEError as HybridVAEError
+from .errors import NotEnoughMemoryError as NotEnoughMemoryError
+from .errors import UnreadableFileError as UnreadableFileError
+from .evaluation.comparison import compare as compare
+from .evaluation.intervals import EvaluationConfig as EvaluationConfig
+from .evaluation.intervals import summarise as summarise
+from .evaluation.judge import Judgement as Judgement
+from .evaluation.judge import judge as judge
+from .evaluation.judge import validation_ndcg as validation_ndcg
+from .evaluation.significance import bootstrap_intervals as bootstrap_intervals
+from .models import Context as Context
+from .models import Recommender as Recommender
+from .models import create as create
+from .recommendations import Recommendations as Recommendations
+from .recommendations import load_model as load_model
+from .seeds import random_generator as random_generator
+
+__version__: str

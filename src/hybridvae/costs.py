@@ -1,0 +1,53 @@
+"""What stages cost: seconds and memory, a line each in costs.jsonl of the cache folder.
+
+They are kept apart from the stages' outputs, which must not hold what differs from run to run.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One run of a stage.
+
+    Attributes:
+        split: the strategy of the split.
+        model, parameters: of a stage that is run for each model, and the model's block.
+        threads: what OMP_NUM_THREADS was; None where it was left to the libraries.
+        peak_mb: peak memory, where the system says it.
+    """
+
+    stage: str
+    dataset: str
+    split: str
+    model: str | None
+    parameters: dict[str, Any] | None
+    seed: int
+    threads: str | None
+    seconds: float
+    peak_mb: float | None
+
+
+def note_cost(cache: Path, cost: Cost) -> None:
+    """Append a cost; a cache that cannot be written stops nobody."""
+    with suppress(OSError):
+        cache.mkdir(parents=True, exist_ok=True)
+        with _file(cache).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(cost)) + "\n")
+
+
+def read_costs(cache: Path) -> Iterator[Cost]:
+    """What was noted, the oldest first; a line that a killed stage left half is passed over."""
+    file = _file(cache)
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
+        with suppress(ValueError, TypeError):
+            yield Cost(**json.loads(line))
+
+
+def _file(cache: Path) -> Path:
+    return cache / "costs.jsonl"

@@ -1,0 +1,1 @@
+"""How is a model judged: ranks, intervals, slices, tests of one model against another."""

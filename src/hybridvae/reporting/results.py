@@ -1,0 +1,25 @@
+"""The results that `dvc repro` left in metrics/."""
+
+from pathlib import Path
+from typing import Any
+
+from hybridvae.errors import UnreadableFileError
+from hybridvae.files import read_json
+
+
+def compared(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The metrics of the compared models, and the tests, from a folder of metrics.
+
+    Raises:
+        UnreadableFileError: there was no comparison yet, or a model was judged again since, on other data.
+    """
+    if not (folder / "comparison.json").is_file():
+        raise UnreadableFileError(f"{folder / 'comparison.json'} does not exist: run `dvc repro` first.")
+    comparison = read_json(folder / "comparison.json")
+    files = {name: folder / "test" / f"{name}.json" for name in comparison["models"]}
+    if missing := [name for name, file in files.items() if not file.is_file()]:
+        raise UnreadableFileError(f"{folder / 'test'} lacks {', '.join(missing)}: run `dvc repro` first.")
+    test = {name: read_json(file) for name, file in files.items()}
+    if len(datasets := sorted({of_model["dataset"] for of_model in test.values()})) > 1:
+        raise UnreadableFileError(f"{folder / 'test'} has figures of {' and '.join(datasets)}: run `dvc repro` first.")
+    return test, comparison["tests"]
