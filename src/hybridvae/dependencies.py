@@ -45,13 +45,13 @@ def reached(file: Path) -> list[Path]:
             continue
         found.add(module)
         waiting += imported(module)
-    return sorted(found)
+    return sorted(found, key=name_of)
 
 
 def fingerprint(*files: Path) -> str:
     """A hash (32 hexadecimal digits) of all that the files reach, wherever this package lies."""
     digest = hashlib.sha256()
-    for module in sorted({module for file in files for module in reached(file)}):
+    for module in sorted({module for file in files for module in reached(file)}, key=name_of):
         digest.update(name_of(module).encode() + b"\0" + module.read_bytes() + b"\0")
     return digest.hexdigest()[:32]
 

@@ -4,18 +4,15 @@ import json
 import subprocess
 import sys
 
+import ablation
 import numpy as np
 import pandas as pd
 import pytest
+import runs
 import torch
 import yaml
-from conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import ablation
-import runs
 from benchmark import average, configurations, device_of, names_of, ndcg_of, points, tried_before, with_earlier
+from conftest import ROOT
 from defaults import least_loss, overrides, with_parameters
 
 from hybridvae.config import parse_config
