@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import pytrec_eval
-from test_evaluation import random_world, world
+from test_judge import random_world, world
 
 from hybridvae.evaluation.judge import judge
 
