@@ -4,21 +4,24 @@
     python benchmarks/ablation.py beauty --seeds 1 --epochs 20    # a large one, every fit cut short alike
 
 The variants stand in `ablation` of params.yaml. The outcome goes to docs/benchmarks/<dataset>-ablation.json, which
-`make docs` renders. Runs go as in benchmark.py: by DVC, of the commit, and on from where a run was stopped.
+`make docs` renders. Runs go as in benchmark.py: as DVC experiments, of the commit, and on from where a run was stopped.
 """
 
 import argparse
 import sys
-from pathlib import Path
 
-from runs import ROOT, Block, Run, Workspaces, command_typed, parse
+from command import REPOSITORY, RESULTS, ROOT, command_typed, parse
 
-from hybridvae.config import parse_config
+from hybridvae.config import Block, parse_config
 from hybridvae.data.embedding import EmbedConfig
 from hybridvae.data.item_text import TextConfig, gather_item_texts
-from hybridvae.errors import HybridVAEError
-from hybridvae.files import read_json, read_yaml, write_json
+from hybridvae.data.sources import declared
+from hybridvae.errors import BadParameterError, HybridVAEError
+from hybridvae.experiments.search import Search, Trial
+from hybridvae.experiments.workspace import workspace
+from hybridvae.files import write_json
 from hybridvae.models import Context, create
+from hybridvae.repository import Repository
 
 MODEL = "hybridvae"
 
@@ -40,43 +43,35 @@ def ablate(dataset: str, n_seeds: int, jobs: int, *, epochs: int | None = None) 
     Args:
         epochs: at most, in every variant, in place of hybridvae.epochs.
     """
-    params = read_yaml(ROOT / "params.yaml")
-    if dataset not in params["sources"]:
-        raise HybridVAEError(f"sources.{dataset} is not declared in params.yaml: declare it, or take one that is.")
+    params = REPOSITORY.params
+    declared(REPOSITORY.catalogue, dataset)
     if epochs is not None:
         params[MODEL]["epochs"] = epochs
-    blocks = {name: changed(params, changes) for name, changes in params["ablation"].items()}
+    blocks = {name: whole(params, changes) for name, changes in params["ablation"].items()}
     for name, changes in blocks.items():
         create(MODEL, changes[MODEL], Context())  # a mistake in a variant shows before the first run
         parse_config(TextConfig, changes["text"], where=f"ablation.{name}.text")
         parse_config(EmbedConfig, changes["embed"], where=f"ablation.{name}.embed")
-    workspaces = Workspaces(dataset, "temporal", jobs)
+    place = workspace(REPOSITORY, dataset, "temporal")
     reasons = {
-        name: twin(name, blocks) or inapplicable(workspaces, changes["text"], params["text"])
+        name: twin(name, blocks) or inapplicable(place, dataset, changes["text"], params["text"])
         for name, changes in blocks.items()
     }
     seeds = [params["seed"] + number for number in range(n_seeds)]
-    runs = {
-        Run.of(MODEL, changes[MODEL], seed, {"embed": changes["embed"], "text": changes["text"]}): (name, seed)
-        for name, changes in blocks.items()
-        if reasons[name] is None
-        for seed in seeds
-    }
-
-    def collect(folder: Path, run: Run) -> dict[str, float]:
-        metrics = read_json(folder / "metrics" / "validation" / f"{MODEL}.json")
-        return {protocol: metrics[protocol]["ndcg@10"]["mean"] for protocol in ("full", "sampled")}
-
-    found = {
-        runs[run]: figures
-        for run, figures in workspaces.each(f"{dataset}, ablation", list(runs), ("embed", "validate"), collect)
-    }
-    if missing := sorted({name for name, _ in set(runs.values()) - set(found)}):
+    wanted = {(name, seed): trial_of(blocks[name], seed) for name in blocks if reasons[name] is None for seed in seeds}
+    search = Search(REPOSITORY, place, jobs=jobs)
+    outcomes = search.run(list(wanted.values()), label=f"{dataset}, ablation")
+    found: dict[tuple[str, int], dict[str, float]] = {}
+    for key, outcome in zip(wanted, outcomes, strict=True):
+        if outcome.revision is not None:
+            metrics = REPOSITORY.yaml(f"metrics/validation/{MODEL}.json", outcome.revision)
+            found[key] = {protocol: metrics[protocol]["ndcg@10"]["mean"] for protocol in ("full", "sampled")}
+    if missing := sorted({name for name, _ in set(wanted) - set(found)}):
         raise HybridVAEError(f"runs of {', '.join(missing)} failed (see above): mend them and run this command again.")
     report = {
         "dataset": dataset,
         "command": command_typed("ablation"),
-        "commit": workspaces.commit,
+        "commit": REPOSITORY.git("rev-parse", "HEAD").strip(),
         "epochs": params[MODEL]["epochs"],
         "seeds": seeds,
         "variants": {
@@ -88,15 +83,23 @@ def ablate(dataset: str, n_seeds: int, jobs: int, *, epochs: int | None = None) 
             for name in blocks
         },
     }
-    path = ROOT / "docs" / "benchmarks" / f"{dataset}-ablation.json"
+    path = RESULTS / f"{dataset}-ablation.json"
     write_json(path, report)
     print(f"ablation: wrote {path.relative_to(ROOT)}")
 
 
-def changed(params: Block, changes: Block) -> Block:
+def trial_of(blocks: Block, seed: int) -> Trial:
+    """A variant, given by its whole blocks, with a seed."""
+    values = {f"{block}.{key}": value for block, of_block in blocks.items() for key, value in of_block.items()}
+    return Trial(MODEL, values | {"seed": seed}, stages=("embed", "validate"))
+
+
+def whole(params: Block, changes: Block) -> Block:
     """The blocks that a variant may change, whole."""
     if unknown := set(changes) - {MODEL, "embed", "text"}:
-        raise HybridVAEError(f"ablation changes {', '.join(sorted(unknown))}: it can change {MODEL}, embed and text.")
+        raise BadParameterError(
+            f"ablation changes {', '.join(sorted(unknown))}: it can change {MODEL}, embed and text."
+        )
     return {name: params[name] | changes.get(name, {}) for name in (MODEL, "embed", "text")}
 
 
@@ -106,13 +109,13 @@ def twin(name: str, blocks: dict[str, Block]) -> str | None:
     return None if first == name else f"the same as {first}"
 
 
-def inapplicable(workspaces: Workspaces, text: Block, default: Block) -> str | None:
+def inapplicable(place: Repository, dataset: str, text: Block, default: Block) -> str | None:
     """Why a variant's text says nothing on these data, or None if it does."""
     if text == default:
         return None
+    cleaned, fit = place.root / "data" / "clean" / dataset, place.root / "data" / "split" / dataset / "fit"
     texts, usual = (
-        gather_item_texts(workspaces.clean, workspaces.split / "fit", parse_config(TextConfig, block, where="text"))
-        for block in (text, default)
+        gather_item_texts(cleaned, fit, parse_config(TextConfig, block, where="text")) for block in (text, default)
     )
     if not any(texts):
         return "no item has such text"

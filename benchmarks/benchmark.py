@@ -2,14 +2,16 @@
 
     python benchmarks/benchmark.py beauty --seeds 5
 
-Each run is DVC's own `validate`, `train` and `evaluate` of the commit, so what was computed before comes back from
-the run cache, and a benchmark that was stopped goes on where it was. The outcome goes to
-docs/benchmarks/<dataset>.json, which `make docs` renders. What was tried before on the same data, by
-docs/benchmarks/tuning/<dataset>.json, counts too: move that file away to begin anew. Other splits than the temporal
-one are judged with the configurations that the temporal one chose.
+Each run is an experiment of DVC's: `validate`, and for the test part `train` and `evaluate`, of what is committed.
+What was run before, by this command or by `make tune`, is not run again, so a benchmark that was stopped goes on where
+it was. The outcome goes to docs/benchmarks/<dataset>.json, which `make docs` renders. What was tried before on the same
+data, by docs/benchmarks/tuning/<dataset>.json, counts too: move that file away to begin anew. Other splits than the
+temporal one are judged with the configurations that the temporal one chose.
 """
 
 import argparse
+import io
+import json
 import sys
 from collections import defaultdict
 from collections.abc import Mapping
@@ -18,23 +20,28 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from command import REPOSITORY, RESULTS, ROOT, command_typed, parse
 from defaults import overrides
-from runs import ROOT, Block, Run, Workspaces, command_typed, parse, seconds_of
 
-from hybridvae.config import parse_config
+from hybridvae.arrays import IntArray
+from hybridvae.config import Block, parse_config
 from hybridvae.data.interactions import read_interactions, read_targets
+from hybridvae.data.sources import declared
 from hybridvae.data.splitting import SplitConfig
-from hybridvae.errors import HybridVAEError
+from hybridvae.errors import BadParameterError, HybridVAEError, UnreadableFileError
 from hybridvae.evaluation.comparison import compare
 from hybridvae.evaluation.intervals import EvaluationConfig, summarise, user_weights
 from hybridvae.evaluation.judge import Judgement
 from hybridvae.evaluation.slices import slices
-from hybridvae.experiments.grid import Grid, configurations, points
-from hybridvae.files import read_json, read_yaml, write_json
+from hybridvae.experiments.grid import Grid, names_of
+from hybridvae.experiments.search import Outcome, Search, Trial
+from hybridvae.experiments.tuning import Limits, grid_names, trials_of
+from hybridvae.experiments.workspace import workspace
+from hybridvae.files import read_json, write_json
 from hybridvae.models import Context, create
 
-RESULTS = ROOT / "docs" / "benchmarks"
 REFERENCE = "hybridvae"
+STAGES = ("validate", "train", "evaluate")
 
 
 def main() -> None:
@@ -57,23 +64,23 @@ def main() -> None:
 def benchmark(arguments: argparse.Namespace) -> None:
     """Tune (on the temporal split), run the seeds, write the results."""
     dataset, strategy = arguments.dataset, arguments.split
-    params = read_yaml(ROOT / "params.yaml")
-    if dataset not in params["sources"]:
-        raise HybridVAEError(f"sources.{dataset} is not declared in params.yaml: declare it, or take one that is.")
+    params, raw_sha256 = REPOSITORY.params, declared(REPOSITORY.catalogue, dataset).sha256
     parse_config(SplitConfig, params["split"] | {"strategy": strategy}, where="split")
     tuned, tuning = RESULTS / f"{dataset}.json", RESULTS / "tuning" / f"{dataset}.json"
     if unknown := set(arguments.tune or []) - set(params["models"]):
-        raise HybridVAEError(f"--tune names {', '.join(sorted(unknown))}: `models` has {', '.join(params['models'])}.")
+        known = ", ".join(params["models"])
+        raise BadParameterError(f"--tune names {', '.join(sorted(unknown))}: `models` has {known}.")
     wanted = tuned if strategy != "temporal" else tuning if arguments.tuned or arguments.tune else None
     if wanted and not wanted.exists():
-        raise HybridVAEError(f"{wanted} does not exist: run the benchmark of the temporal split, with tuning, first.")
-    source = params["sources"][dataset]
-    raw_sha256 = source.get("sha256") or source.get("reviews_sha256")
+        raise UnreadableFileError(
+            f"{wanted} does not exist: run the benchmark of the temporal split, with tuning, first."
+        )
     tried = tried_before(tuning, raw_sha256, params["grid"]["search"]) if strategy == "temporal" else {}
-    workspaces = Workspaces(dataset, strategy, arguments.jobs)
+    place = workspace(REPOSITORY, dataset, strategy)
+    search = Search(REPOSITORY, place, jobs=arguments.jobs)
     if strategy == "temporal":
         if not arguments.tuned:
-            found = tune(workspaces, params | {"models": arguments.tune or params["models"]}, dataset)
+            found = tune(search, arguments.tune or params["models"], dataset)
             tried |= {model: with_earlier(entries, tried.get(model, [])) for model, entries in found.items()}
         write_json(tuning, {"dataset": dataset, "raw_sha256": raw_sha256, "models": tried})
         if arguments.only_tune:
@@ -91,113 +98,101 @@ def benchmark(arguments: argparse.Namespace) -> None:
         counts = dict.fromkeys(params["models"], 0)
 
     seeds = [params["seed"] + number for number in range(arguments.seeds)]
-    runs = [
-        Run.of(model, block, seed)
-        for model, block in blocks.items()
-        for seed in (seeds if create(model, block, Context()).seeded else seeds[:1])
-    ]
-    results: dict[str, dict[int, Block]] = defaultdict(dict)
-    items = read_targets(workspaces.split / "test").items
-
-    def collect(folder: Path, run: Run) -> Block:
-        evaluated = folder / "data" / "evaluate" / dataset / run.model
-        return {
-            "judgement": Judgement(
-                pd.read_parquet(evaluated / "users.parquet").drop(columns="user_id"),
-                pd.read_parquet(evaluated / "targets.parquet").assign(item_index=items),
-                read_json(folder / "metrics" / "test" / f"{run.model}.json")["full"]["coverage@10"],
-            ),
-            "seconds": seconds_of("train", run, dataset, strategy, workspaces.threads),
-        }
-
-    for run, result in workspaces.each(f"{dataset}, test", runs, ("validate", "train", "evaluate"), collect):
-        results[run.model][run.seed] = result
-    missing = [model for model in params["models"] if len(results[model]) < sum(run.model == model for run in runs)]
-    if missing:
+    wanted_seeds = {
+        model: seeds if create(model, block, Context()).seeded else seeds[:1] for model, block in blocks.items()
+    }
+    trials = [trial_of(model, blocks[model], seed) for model, of_model in wanted_seeds.items() for seed in of_model]
+    outcomes = search.run(trials, label=f"{dataset}, test")
+    if missing := list(dict.fromkeys(outcome.trial.model for outcome in outcomes if outcome.revision is None)):
         raise HybridVAEError(f"runs of {', '.join(missing)} failed (see above): mend them and run this command again.")
+    split = place.root / "data" / "split" / dataset
+    items = read_targets(split / "test").items
+    results: dict[str, dict[int, Block]] = defaultdict(dict)
+    for outcome in outcomes:
+        judged = {"judgement": judgement_of(outcome, dataset, items), "seconds": outcome.seconds.get("train")}
+        results[outcome.trial.model][outcome.trial.changes["seed"]] = judged
     name = dataset if strategy == "temporal" else f"{dataset}-{strategy}"
     report = {
         "dataset": dataset,
         "command": command_typed("benchmark"),
-        "commit": workspaces.commit,
+        "commit": REPOSITORY.git("rev-parse", "HEAD").strip(),
         "raw_sha256": raw_sha256,
         "split": strategy,
         "seeds": seeds,
-        "threads": workspaces.threads,
-        "models": summaries(params, blocks, counts, results, workspaces.split / "fit"),
+        "threads": search.threads,
+        "models": summaries(params, blocks, counts, results, split / "fit"),
     }
     write_json(RESULTS / f"{name}.json", report)
     print(f"benchmark: wrote {(RESULTS / name).relative_to(ROOT)}.json")
 
 
-def tune(workspaces: Workspaces, params: Block, dataset: str) -> dict[str, list[Block]]:
-    """Of each model the configurations tried: grid values, NDCG@10 (full ranking, validation), epochs, seconds.
+def trial_of(model: str, block: Block, seed: int) -> Trial:
+    """A model, given by its whole block, with a seed: from the fit to the figures of the test part."""
+    return Trial(model, {f"{model}.{key}": value for key, value in block.items()} | {"seed": seed}, stages=STAGES)
 
-    A model's minutes are those of the whole machine: a configuration that ran beside another counts half.
+
+def judgement_of(outcome: Outcome, dataset: str, items: IntArray) -> Judgement:
+    """What `evaluate` wrote of a trial; the items of the targets are the data set's to tell.
+
+    Args:
+        items: (T,) of the targets, in the order of data/split.
     """
-    budget, seed = params["grid"]["budget"], params["seed"]
-    spent: defaultdict[str, float] = defaultdict(float)
-    runs = [
-        Run.of(model, block, seed)
-        for model in params["models"]
-        for block in configurations(
-            model,
-            params[model] or {},
-            params["grid"]["search"].get(model, {}),
-            at_most=budget["configurations"],
-            seed=seed,
-        )
-    ]
-
-    def collect(folder: Path, run: Run) -> Block:
-        seconds = seconds_of("validate", run, dataset, "temporal", workspaces.threads) or 0.0
-        spent[run.model] += seconds / workspaces.jobs
-        metrics = read_json(folder / "metrics" / "validation" / f"{run.model}.json")
-        return {
-            "parameters": {name: run.block[name] for name in names_of(params["grid"]["search"].get(run.model, {}))},
-            "ndcg@10": metrics["full"]["ndcg@10"]["mean"],
-            "epochs": read_json(folder / "data" / "validate" / dataset / run.model / "fit.json")["epochs"],
-            "seconds": seconds,
-        }
-
-    found = dict(
-        workspaces.each(
-            f"{dataset}, tuning",
-            runs,
-            ("validate",),
-            collect,
-            wanted=lambda run: spent[run.model] < 60 * budget["minutes"],
-        )
+    model, revision = outcome.trial.model, outcome.revision
+    assert revision is not None  # asked of what was run
+    users, targets = (
+        pd.read_parquet(io.BytesIO(REPOSITORY.read_output(f"data/evaluate/{dataset}/{model}/{kind}.parquet", revision)))
+        for kind in ("users", "targets")
     )
-    return {model: [found[run] for run in runs if run.model == model and run in found] for model in params["models"]}
+    coverage = REPOSITORY.yaml(f"metrics/test/{model}.json", revision)["full"]["coverage@10"]
+    return Judgement(users.drop(columns="user_id"), targets.assign(item_index=items), coverage)
+
+
+def tune(search: Search, models: list[str], dataset: str) -> dict[str, list[Block]]:
+    """Of each model the configurations tried: grid values, NDCG@10 (full ranking, validation), epochs, seconds."""
+    params = search.params
+    with_grid = [model for model in models if model in params["grid"]["search"]]
+    trials = [trial for model in with_grid for trial in trials_of(params, model, "search", Limits())[0]]
+    trials += [Trial(model, {}) for model in models if model not in with_grid]
+    outcomes = search.run(trials, label=f"{dataset}, tuning", minutes=params["grid"]["budget"]["minutes"])
+    tried: dict[str, list[Block]] = {model: [] for model in models}
+    for outcome in outcomes:
+        model, block = outcome.trial.model, outcome.trial.block(params)
+        if outcome.revision is not None:
+            fit = json.loads(REPOSITORY.read_output(f"data/validate/{dataset}/{model}/fit.json", outcome.revision))
+            tried[model].append(
+                {
+                    "parameters": {name: block[name] for name in grid_names(params, "search", model)},
+                    "ndcg@10": search.figure(outcome),
+                    "epochs": fit["epochs"],
+                    "seconds": outcome.seconds.get("validate", 0.0),
+                }
+            )
+    return tried
 
 
 def tried_before(tuning: Path, raw_sha256: str | None, grids: Mapping[str, Grid]) -> dict[str, list[Block]]:
     """Of each model what the tuning file holds, if there is one.
 
     Raises:
-        HybridVAEError: the file is of other data, or a try in it says nothing of a parameter of today's grid, which
-            would get today's default when that try is chosen.
+        UnreadableFileError: the file is of other data, or a try in it says nothing of a parameter of today's grid,
+            which would get today's default when that try is chosen.
     """
     if not tuning.exists():
         return {}
     known = read_json(tuning)
     if known["raw_sha256"] != raw_sha256:
-        raise HybridVAEError(f"{tuning} is of raw data with another sha256: move it away, so that tuning begins anew.")
+        raise UnreadableFileError(
+            f"{tuning} is of raw data with another sha256: move it away, so that tuning begins anew."
+        )
     tried: dict[str, list[Block]] = known["models"]
     for model, entries in tried.items():
         names = names_of(grids.get(model, {}))
         if missing := {name for name in names for entry in entries if name not in entry["parameters"]}:
-            raise HybridVAEError(
+            raise UnreadableFileError(
                 f"{tuning} has tries of {model} that say nothing of {', '.join(sorted(missing))}, "
                 "which is newer in grid.search than they are: add the values they had."
             )
     return tried
-
-
-def names_of(grid: Grid) -> list[str]:
-    """The parameters of a grid, or of several."""
-    return list(dict.fromkeys(name for point in points(grid) for name in point))
 
 
 def with_earlier(tried: list[Block], earlier: list[Block]) -> list[Block]:

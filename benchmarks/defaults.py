@@ -14,12 +14,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from runs import ROOT
+from command import RESULTS, ROOT
 
 from hybridvae.experiments.grid import with_parameters
 from hybridvae.files import read_json, read_yaml, write_json
 
-TUNING = ROOT / "docs" / "benchmarks" / "tuning"
+TUNING = RESULTS / "tuning"
 
 
 def main() -> None:

@@ -84,7 +84,7 @@ def main() -> None:
 def build(root: Path) -> None:
     """A repository with HybridVAE as params.yaml has it, of Beauty's size, fitted for one epoch on drawn ratings."""
     params = read_yaml(ROOT / "params.yaml")
-    params |= {"dataset": "drawn", "models": ["hybridvae"], "sources": {"drawn": {}}}
+    params |= {"dataset": "drawn", "models": ["hybridvae"]}
     write_text(root / "params.yaml", yaml.safe_dump(params))
     random = np.random.default_rng(0)
     fit, test = root / "data/split/drawn/fit", root / "data/split/drawn/test"

@@ -19,6 +19,7 @@ from scipy.sparse.linalg import svds
 from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.data.cleaning import CleanConfig, clean
 from hybridvae.data.interactions import Interactions, read_interactions, read_targets
+from hybridvae.data.sources import declared
 from hybridvae.data.splitting import SplitConfig, split
 from hybridvae.errors import HybridVAEError
 from hybridvae.evaluation.judge import judge
@@ -62,13 +63,13 @@ def main() -> str:
     """Run the checks and write the outcome."""
     if len(sys.argv) != 2:
         raise HybridVAEError("give the reviews file, or the folder that it lies in: make validate-judge DATA=...")
-    source = read_yaml(ROOT / "params.yaml")["sources"]["beauty"]
+    source = declared(read_yaml(ROOT / "sources.yaml"), "beauty").block
     given = Path(sys.argv[1]).expanduser()
     reviews = given / source["reviews"] if given.is_dir() else given
     if not reviews.is_file():
         raise HybridVAEError(f"{reviews} does not exist: give the folder in which {source['reviews']} lies.")
     if sha256_of(reviews) != source["reviews_sha256"]:
-        raise HybridVAEError(f"{reviews} is another file than the one of params.yaml's sources.beauty: wrong sha256.")
+        raise HybridVAEError(f"{reviews} is another file than the one of sources.yaml's sources.beauty: wrong sha256.")
     with tempfile.TemporaryDirectory(prefix="hybridvae-") as folder:
         work = Path(folder)
         (work / "raw").mkdir()

@@ -111,7 +111,7 @@ def _tune(arguments: argparse.Namespace) -> None:
 
     limits = Limits(arguments.configurations, arguments.minutes, arguments.jobs)
     for model in arguments.models:  # all of them are known before the first one runs
-        trials_of(Repository(Path()).params, model, arguments.grid, arguments.dataset, limits)
+        trials_of(Repository(Path()).params, model, arguments.grid, limits)
     for model in arguments.models:
         table, winner = tune(Path(), model, grid=arguments.grid, dataset=arguments.dataset, limits=limits)
         print(plain(table))

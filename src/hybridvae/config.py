@@ -53,6 +53,23 @@ def read_config(cls: type[T], folder: Path) -> T:
     return parse_config(cls, read_json(path), where=str(path))
 
 
+def value_at(params: Mapping[str, Any], key: str) -> Any:
+    """The value of a dotted key, such as "hybridvae.beta"; None where there is none."""
+    value: Any = params
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def changed(params: Block, changes: Mapping[str, Any]) -> Block:
+    """Parameters with the values of dotted keys changed; what was given stays as it is."""
+    result = dict(params)
+    for key, value in changes.items():
+        name, _, rest = key.partition(".")
+        result[name] = changed(result[name] or {}, {rest: value}) if rest else value
+    return result
+
+
 def _convert(value: Any, hint: Any, where: str) -> Any:
     """`value` as the type `hint`, widening int to float and list to tuple, and nothing else."""
     origin = get_origin(hint)

@@ -30,6 +30,11 @@ class Repository:
     root: Path
 
     @property
+    def catalogue(self) -> Block:
+        """sources.yaml as it is now."""
+        return self.yaml("sources.yaml")
+
+    @property
     def params(self) -> Block:
         """params.yaml as it is now.
 
@@ -70,6 +75,27 @@ class Repository:
             if len(parts) == 5 and len(parts[2]) == 2:
                 found.append(Experiment(parts[4], revision, parts[2] + parts[3]))
         return found
+
+    def fetch_experiments(self, clone: "Repository") -> None:
+        """Bring the experiments that a clone made from the commit that it has checked out."""
+        baseline = clone.git("rev-parse", "HEAD").strip()
+        place = f"refs/exps/{baseline[:2]}/{baseline[2:]}/*"
+        self.git("fetch", "--quiet", "--no-write-fetch-head", str(clone.root.resolve()), f"+{place}:{place}")
+
+    def read_output(self, path: str, revision: str) -> bytes:
+        """A file of a stage's outputs, as it was at a revision, from DVC's cache.
+
+        Raises:
+            UnreadableFileError: the cache does not hold it.
+        """
+        from dvc.api import DVCFileSystem
+        from dvc.exceptions import DvcException
+
+        try:
+            content: bytes = DVCFileSystem(str(self.root), rev=revision).read_bytes(path)
+        except (OSError, DvcException) as error:
+            raise UnreadableFileError(f"DVC's cache lacks {path} of {revision[:7]} ({error}): `dvc pull`.") from None
+        return content
 
     def git(self, *arguments: str) -> str:
         """What git says.

@@ -8,18 +8,18 @@ import ablation
 import numpy as np
 import pandas as pd
 import pytest
-import runs
 import torch
 import yaml
-from benchmark import average, configurations, device_of, names_of, ndcg_of, points, tried_before, with_earlier
+from benchmark import average, device_of, ndcg_of, tried_before, with_earlier
 from conftest import ROOT
-from defaults import least_loss, overrides, with_parameters
+from defaults import least_loss, overrides
 
 from hybridvae.config import parse_config
 from hybridvae.data.embedding import EmbedConfig
 from hybridvae.data.item_text import TextConfig
 from hybridvae.errors import HybridVAEError
 from hybridvae.evaluation.judge import Judgement
+from hybridvae.experiments.grid import configurations, names_of, points, with_parameters
 from hybridvae.models import Context, create
 from hybridvae.reporting.documents import ablation_overview, ablation_page, benchmark_page, overview
 from hybridvae.reporting.markdown import with_section
@@ -177,15 +177,15 @@ def test_the_overview_of_ablations():
 
 
 def test_every_variant_of_the_ablation_is_a_configuration_that_differs_in_one_thing():
-    usual = ablation.changed(PARAMS, {})
+    usual = ablation.whole(PARAMS, {})
     for name, changes in PARAMS["ablation"].items():
-        blocks = ablation.changed(PARAMS, changes)
+        blocks = ablation.whole(PARAMS, changes)
         create("hybridvae", blocks["hybridvae"], Context())
         parse_config(TextConfig, blocks["text"], where=name)
         parse_config(EmbedConfig, blocks["embed"], where=name)
         assert (blocks == usual) == (name == "the default"), name
     with pytest.raises(HybridVAEError, match="ablation changes split: it can change"):
-        ablation.changed(PARAMS, {"split": {"seed": 2}})
+        ablation.whole(PARAMS, {"split": {"seed": 2}})
 
 
 def test_a_variant_that_is_another_ones_double_is_not_run():
@@ -195,22 +195,10 @@ def test_a_variant_that_is_another_ones_double_is_not_run():
 
 
 def test_the_device_is_that_of_models_which_have_one(monkeypatch):
-    monkeypatch.setattr("hybridvae.models._training.choose_device", lambda name: torch.device("cuda"))
+    for module in ("_vae", "lightgcn"):
+        monkeypatch.setattr(f"hybridvae.models.{module}.choose_device", lambda name: torch.device("cuda"))
     devices = {model: device_of(model, {}, "auto") for model in PARAMS["models"]}
     assert {model for model, device in devices.items() if device == "cuda"} == {"multvae", "lightgcn", "hybridvae"}
-
-
-def test_seconds_are_those_of_as_many_threads(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "CACHE", tmp_path)
-    note = {"stage": "train", "model": "ease", "seed": 1, "dataset": "shop", "split": "temporal", "parameters": {}}
-    lines = [
-        json.dumps(note | {"threads": threads, "seconds": seconds}) for threads, seconds in (("1", 8.0), ("2", 5.0))
-    ]
-    (tmp_path / "costs.jsonl").write_text("\n".join(lines))
-    seconds = [
-        runs.seconds_of("train", runs.Run.of("ease", {}, 1), "shop", "temporal", threads) for threads in (1, 2, 3)
-    ]
-    assert seconds == [8.0, 5.0, None]
 
 
 def test_a_readme_without_the_section_says_what_to_add():
@@ -250,8 +238,8 @@ def test_writing_parameters_changes_their_lines_alone(tmp_path):
         (["validate_judge.py", "nowhere"], "nowhere does not exist: give the folder"),
         (["validate_judge.py", "params.yaml"], "wrong sha256"),
         (["validate_judge.py"], "make validate-judge DATA="),
-        (["benchmark.py", "nowhere"], "sources.nowhere is not declared in params.yaml"),
-        (["ablation.py", "nowhere"], "sources.nowhere is not declared in params.yaml"),
+        (["benchmark.py", "nowhere"], "there is no data set 'nowhere' in sources.yaml"),
+        (["ablation.py", "nowhere"], "there is no data set 'nowhere' in sources.yaml"),
         (["ablation.py", "ml-100k", "--epochs", "0"], "hybridvae: batch_size, epochs, patience and"),
         (["benchmark.py", "ml-100k", "--jobs", "0"], "--seeds and --jobs must be at least 1"),
         (["benchmark.py", "ml-100k", "--split", "sideways"], "use one of temporal, leave_one_out"),

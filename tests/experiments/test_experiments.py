@@ -141,11 +141,12 @@ def test_figures_of_another_run_are_not_an_experiments_own():
         ({"model": "magic"}, "there is no model 'magic'"),
         ({"grid": "wild"}, "there is no grid.wild in params.yaml: there are specified, search"),
         ({"model": "popularity"}, "grid.search has no popularity"),
-        ({"dataset": "nowhere"}, "sources.nowhere is not declared"),
+        ({"dataset": "nowhere"}, "there is no data set 'nowhere' in sources.yaml"),
     ],
 )
 def test_a_tuning_that_cannot_be_says_so_and_changes_nothing(arguments, words, tmp_path):
     shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copy(ROOT / "sources.yaml", tmp_path)
     with pytest.raises(HybridVAEError, match=re.escape(words)):
         tune(tmp_path, **{"model": "hybridvae", "grid": "search", "dataset": None, "limits": Limits()} | arguments)
     assert (tmp_path / "params.yaml").read_text() == (ROOT / "params.yaml").read_text()
@@ -165,7 +166,7 @@ def project_of(done, folder, grid):
 def test_a_grid_runs_what_is_missing_and_names_what_failed(done, tmp_path):
     project = project_of(done, tmp_path / "project", {"latent_dim": [4], "learning_rate": [0.001, 1e30]})
     said = project.run("python", "-m", "hybridvae", "tune", "--grid", "specified")
-    assert "2 configurations of grid.specified, 2 to run" in said and "Traceback" not in said
+    assert "2 trials, 2 to run" in said and "Traceback" not in said
     table = pd.read_csv(project.folder / "plots/tuning/tiny-hybridvae-specified.csv")
     assert table["learning_rate"].tolist() == [0.001, 1e30] and table["ndcg@10"].notna().tolist() == [True, False]
     assert "validate: a model gave a score" in table["note"].iloc[1], "a failed run is shown with its own error"
@@ -178,14 +179,12 @@ def test_a_grid_runs_what_is_missing_and_names_what_failed(done, tmp_path):
 
     project.set(grid__specified={"hybridvae": {"latent_dim": [4, 8], "learning_rate": [0.001]}})
     said = project.run("python", "-m", "hybridvae", "tune", "--grid", "specified")
-    assert "2 configurations of grid.specified, 1 to run" in said
-    assert "2 configurations of grid.specified, 0 to run" in project.run(
-        "python", "-m", "hybridvae", "tune", "--grid", "specified"
-    )
+    assert "2 trials, 1 to run" in said
+    assert "2 trials, 0 to run" in project.run("python", "-m", "hybridvae", "tune", "--grid", "specified")
     said = project.run("python", "-m", "hybridvae", "experiments", "itemknn")
-    assert "tune-hybridvae-" not in said and "(committed)" in said, "those experiments fitted another model"
+    assert "try-hybridvae-" not in said and "(committed)" in said, "those experiments fitted another model"
     rows = project.run("python", "-m", "hybridvae", "experiments").splitlines()
-    assert sum("tune-hybridvae-" in row for row in rows) == 2 and "(committed)" in "".join(rows)
+    assert sum("try-hybridvae-" in row for row in rows) == 2 and "(committed)" in "".join(rows)
 
 
 def test_the_page_on_experiments_works_as_written(done, tmp_path, s3):
@@ -206,13 +205,13 @@ def test_the_page_on_experiments_works_as_written(done, tmp_path, s3):
     compared = [text for line, text in said.items() if line.endswith("experiments hybridvae")][-1]  # the second one's
     assert "mean and standard deviation over seeds" in compared and "±" in compared
     seeds = [line for line in compared.splitlines() if line.split()[:1] in (["seed-1"], ["seed-2"])]
-    tuned = [line for line in compared.splitlines() if "tune-hybridvae-" in line]
+    tuned = [line for line in compared.splitlines() if "try-hybridvae-" in line]
     assert len(seeds) == 2 and len(tuned) == 2
     figures = r"0\.\d{4}"
     assert all(len(re.findall(figures, line)) == 3 for line in seeds), "final runs have figures of the test part"
     assert all(len(re.findall(figures, line)) == 1 for line in tuned), "tuning runs have none"
     shown = next(text for line, text in said.items() if line.startswith("dvc exp show"))
-    assert shown.count("tune-hybridvae-") == 2 and "sources" not in shown and "hybridvae.latent_dim" in shown
+    assert shown.count("try-hybridvae-") == 2 and "sources" not in shown and "hybridvae.latent_dim" in shown
     assert (project.folder / "fetched/hybridvae/model.safetensors").is_file()
     assert "seed-1" in said["dvc exp list --all-commits team"]
     assert "second-seed" in project.run("git", "branch", "--list")

@@ -24,6 +24,11 @@ def points(grid: Grid) -> list[Block]:
     return found
 
 
+def names_of(grid: Grid) -> list[str]:
+    """The parameters of a grid, or of several."""
+    return list(dict.fromkeys(name for point in points(grid) for name in point))
+
+
 def in_seeded_order(model: str, blocks: Sequence[Block], seed: int) -> list[Block]:
     """Points of a model's grid, shuffled; the same way for all data sets."""
     return [blocks[index] for index in random_generator(seed, "grid", model).permutation(len(blocks))]

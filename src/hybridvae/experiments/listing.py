@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from hybridvae.config import Block
+from hybridvae.config import Block, value_at
 from hybridvae.errors import BadParameterError
 from hybridvae.repository import Repository
 
-VALIDATION = "validation ndcg@10"
+VALIDATION = "validation ndcg@10"  # by which choices are made
 TEST = ("test full ndcg@10", "test sampled ndcg@10")
 FIGURES = [VALIDATION, *TEST]
 _ASIDE = {"models", "grid", "ablation", "device"}  # blocks that make no experiment another one
@@ -111,20 +111,13 @@ def _up_to_date(stages: Mapping[str, Any], params: Block, model: str) -> Iterato
         stage = stages.get(name)
         if stage is None:
             return
-        if any(_get(params, key) != value for key, value in stage.get("params", {}).get("params.yaml", {}).items()):
+        if any(value_at(params, key) != value for key, value in stage.get("params", {}).get("params.yaml", {}).items()):
             return
         if any(made.get(dep["path"], dep["md5"]) != dep["md5"] for dep in stage.get("deps", [])):
             return
         made |= {out["path"]: out["md5"] for out in stage["outs"]}
         if "@" in name:
             yield name.partition("@")[0]
-
-
-def _get(params: Block, key: str) -> Any:
-    value: Any = params
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
 
 
 def _flat(block: Mapping[str, Any], prefix: str = "") -> Block:

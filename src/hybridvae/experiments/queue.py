@@ -1,10 +1,13 @@
 """Runs on DVC's queue, waited for with a progress bar."""
 
+import json
 import re
 import time
-from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import chdir, redirect_stdout, suppress
 from io import StringIO
+from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -12,11 +15,13 @@ from hybridvae.errors import HybridVAEError
 from hybridvae.progress import progress
 from hybridvae.repository import Repository
 
-COPIED = "data/split"  # holds ratings, so is in no cache that a queued run could ask
 _LOOK = 1.0  # seconds between looks at what is done, which cost nothing
 _ASK = 10.0  # seconds between questions to the queue, which take a second of a core
 _PATIENCE = 3  # questions with no worker alive before they are started again
 _WAITING, _RUNNING, _FAILED = "Queued", "Running", "Failed"
+
+
+Run = tuple[Mapping[str, Any], list[str], Sequence[str]]  # parameters to set, targets, folders to hand over
 
 
 class Queue:
@@ -32,8 +37,8 @@ class Queue:
         workers = re.search(r"(\d+) active, (\d+) idle", said)
         return dict(tasks), int(workers[1]) + int(workers[2]) if workers else 0
 
-    def submit(self, runs: Mapping[str, list[str]], target: str, *, label: str) -> None:
-        """Queue runs of the target alone, each a name -> `--set-param` values; what waits or runs already stays.
+    def submit(self, runs: Mapping[str, Run], *, label: str) -> None:
+        """Queue runs, each by its name; what waits or runs already stays.
 
         Raises:
             HybridVAEError: DVC refused one, for instance since git knows no user.
@@ -48,10 +53,12 @@ class Queue:
             self.repository.dvc("queue", "remove", *spent)
         missing = [name for name in runs if states.get(name) not in (_WAITING, _RUNNING)]
         for name in progress(missing, doing=f"{label}, queue", unit="runs"):
-            values = [word for value in runs[name] for word in ("--set-param", value)]
-            how = ["--queue", "--single-item", "--copy-paths", COPIED, "--name", name]
-            with redirect_stdout(StringIO()):  # its errors go elsewhere
-                refused = dvc(["--cd", str(self.repository.root), "exp", "run", *how, *values, target])
+            changes, targets, handed = runs[name]
+            values = [word for key, value in changes.items() for word in ("--set-param", f"{key}={_value(value)}")]
+            copied = [word for path in handed for word in ("--copy-paths", path)]
+            how = ["--queue", "--single-item", *copied, "--name", name]
+            with redirect_stdout(StringIO()), chdir(Path.cwd()):  # DVC leaves for the repository's folder
+                refused = dvc(["--cd", str(self.repository.root), "exp", "run", *how, *values, *targets])
             if refused:
                 raise HybridVAEError(f"DVC did not queue {name}: see above.")
 
@@ -61,17 +68,15 @@ class Queue:
         *,
         jobs: int,
         threads: int,
-        minutes: float | None,
         label: str,
-        best: Callable[[str], float],
+        unwanted: Callable[[set[str]], set[str]],
     ) -> dict[str, str]:
-        """Start workers and wait until each of the runs is done, has failed, or the time is over.
+        """Start workers and wait until each of the runs is done, has failed, or is not wanted any more.
 
-        What runs when the time is over runs to its end. A failed run stops no other.
+        What runs when it is not wanted any more runs to its end. A failed run stops no other.
 
         Args:
-            minutes: after which nothing new starts; None for no limit.
-            best: the figure of a run that is done, of which the highest is shown.
+            unwanted: asked now and then, which of the runs that wait need not start.
 
         Returns:
             Name -> what the run said last, of those that failed.
@@ -79,8 +84,8 @@ class Queue:
         Raises:
             HybridVAEError: the workers ended, were started once more, and ended again with runs left.
         """
-        start, asked, stalls = time.monotonic(), 0.0, 0
-        waits, figures, failed = set(names), dict[str, float](), dict[str, str]()
+        asked, stalls = 0.0, 0
+        waits, done, failed = set(names), set[str](), dict[str, str]()
         ended: set[str] = set()  # without an experiment, when the queue was last asked
         self._start(jobs, threads)
         with progress(doing=label, unit="runs", total=len(names)) as bar:
@@ -91,17 +96,16 @@ class Queue:
                         states, workers = self.states()
                         asked = time.monotonic()
                     # Looked at after the queue was asked: what ended before that has its experiment by now.
-                    for name in waits & {experiment.name for experiment in self.repository.experiments()}:
-                        figures[name] = best(name)
-                    waits -= set(figures)
+                    done |= waits & {experiment.name for experiment in self.repository.experiments()}
+                    waits -= done
                     if asks:
                         gone = {name for name in waits if states.get(name) not in (_WAITING, _RUNNING)}
                         for name in gone & (ended | {name for name in gone if states.get(name) == _FAILED}):
                             failed[name] = self.last_words(name)
                             tqdm.write(f"{name} failed: {failed[name]}")
                         ended, waits = gone, waits - set(failed)
-                        if minutes is not None and asked - start > 60 * minutes:
-                            waits -= self._removed({name for name in waits if states.get(name) == _WAITING})
+                        waiting = {name for name in waits if states.get(name) == _WAITING}
+                        waits -= self._removed(unwanted(waiting))
                         stalls = stalls + 1 if waits and not workers else 0
                         if stalls == _PATIENCE:
                             self._start(jobs, threads)
@@ -110,13 +114,12 @@ class Queue:
                                 f"the workers of DVC's queue ended twice with {len(waits)} runs left: "
                                 "`dvc queue logs NAME` may say why; the same command goes on from here."
                             )
-                    bar.n = len(figures) + len(failed)
-                    shown = {"failed": len(failed)} | ({"best": f"{max(figures.values()):.4f}"} if figures else {})
-                    bar.set_postfix(shown, refresh=True)
+                    bar.n = len(done) + len(failed)
+                    bar.set_postfix(failed=len(failed), refresh=True)
             except KeyboardInterrupt:
                 self._stop(waits)
                 raise HybridVAEError(
-                    f"stopped with {len(figures)} of {len(names)} runs done: the same command goes on from here."
+                    f"stopped with {len(done)} of {len(names)} runs done: the same command goes on from here."
                 ) from None
         return failed
 
@@ -148,3 +151,8 @@ class Queue:
         if running := sorted(name for name in names if states.get(name) == _RUNNING):
             with suppress(HybridVAEError):  # one has ended meanwhile
                 self.repository.dvc("queue", "kill", *running)
+
+
+def _value(value: Any) -> str:
+    """A value as DVC's --set-param reads it."""
+    return value if isinstance(value, str) else json.dumps(value)

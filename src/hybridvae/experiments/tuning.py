@@ -1,23 +1,18 @@
-"""A grid, from params.yaml over DVC's queue back into params.yaml."""
+"""A grid of parameters, from params.yaml through a search back into params.yaml."""
 
-import hashlib
-import json
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
 
 from hybridvae.config import Block
+from hybridvae.data.sources import declared
 from hybridvae.errors import BadParameterError, HybridVAEError
-from hybridvae.experiments.grid import configurations, in_seeded_order, points, with_parameters
-from hybridvae.experiments.listing import VALIDATION
-from hybridvae.experiments.queue import Queue
+from hybridvae.experiments.grid import configurations, in_seeded_order, names_of, points, with_parameters
+from hybridvae.experiments.search import Outcome, Search, Trial
 from hybridvae.files import write_csv
-from hybridvae.models import Context, create
 from hybridvae.repository import Repository
 
 
@@ -27,7 +22,7 @@ class Limits:
 
     Attributes:
         configurations: at most; None for all of the grid.
-        minutes: after which no configuration starts; None for no limit.
+        minutes: of the whole machine, that the fits may take together; None for no limit.
         jobs: configurations at a time.
     """
 
@@ -42,10 +37,9 @@ class Limits:
 
 
 def tune(root: Path, model: str, *, grid: str, dataset: str | None, limits: Limits) -> tuple[pd.DataFrame, Block]:
-    """Run a grid of a model on DVC's queue, and write the winner's values into params.yaml.
+    """Run a grid of a model, and write the winner's values into params.yaml.
 
-    A run is the stage `validate` and nothing after it, with the values of `grid.trial` for its length. Experiments
-    are named after all that decides their outcome, so what was run before is not run again.
+    A run is the stage `validate` and nothing after it, with the values of `grid.trial` for its length.
 
     Args:
         grid: a block of `grid` in params.yaml, "specified" or "search".
@@ -57,123 +51,83 @@ def tune(root: Path, model: str, *, grid: str, dataset: str | None, limits: Limi
         and a figure of it.
 
     Raises:
-        HybridVAEError: the model or data set is unknown or has no such grid, DVC refused, or every run failed.
+        BadParameterError: the model or data set is unknown or has no such grid.
+        HybridVAEError: DVC refused, or every run failed.
     """
     from hybridvae.reporting import figures
 
     repository = Repository(root)
-    trials, limits = trials_of(repository.params, model, grid, dataset, limits)
+    declared(repository.catalogue, dataset or repository.params["dataset"])
+    _, limits = trials_of(repository.params, model, grid, limits)
     if dataset and dataset != repository.params["dataset"]:
         with_parameters(root / "params.yaml", {"dataset": dataset})
-    repository.reproduce("embed")
+    repository.reproduce("embed", "fingerprint")
     params = repository.params
-    inputs = _fingerprint_of_inputs(repository, model)
-    cut = {key: value for key, value in (params["grid"]["trial"].get(grid) or {}).items() if key in params[model]}
-    runs: dict[str, Block] = {}
-    for trial in trials:
-        block = params[model] | cut | trial
-        create(model, block, Context())  # a wrong key or value is worth no run
-        digest = hashlib.sha256(json.dumps([inputs, params["seed"], block], sort_keys=True).encode()).hexdigest()
-        runs[f"tune-{model}-{digest[:10]}"] = trial
-
+    trials, _ = trials_of(params, model, grid, limits)
+    search = Search(repository, jobs=limits.jobs)
     label = f"tune {model} on {params['dataset']}"
-    known = {experiment.name for experiment in repository.experiments()}
-    missing = [name for name in runs if name not in known]
-    tqdm.write(f"{label}: {len(runs)} configurations of grid.{grid}, {len(missing)} to run, {limits.jobs} at a time")
-    failed: dict[str, str] = {}
-    if missing:
-        queue = Queue(repository)
-        queue.submit(
-            {name: [f"{model}.{key}={_value(value)}" for key, value in (cut | runs[name]).items()] for name in missing},
-            f"validate@{model}",
-            label=label,
-        )
-        failed = queue.work(
-            missing,
-            jobs=limits.jobs,
-            threads=max(1, (os.cpu_count() or 1) // limits.jobs),
-            minutes=limits.minutes,
-            label=label,
-            best=lambda name: _figures(repository, model, [name])[name],
-        )
-    table = _table(runs, _figures(repository, model, list(runs)), failed)
+    outcomes = search.run(trials, label=label, minutes=limits.minutes)
+    table = table_of(search, outcomes, grid_names(params, grid, model))
     folder, name = root / "plots" / "tuning", f"{params['dataset']}-{model}-{grid}"
     write_csv(folder / f"{name}.csv", table)
     if table["ndcg@10"].isna().all():
-        why = "; ".join(failed.values()) or "the time was over"
+        why = "; ".join(dict.fromkeys(outcome.note for outcome in outcomes))
         raise HybridVAEError(f"no configuration of {model} came to an end: {why}")
     title = f"Tuning {model} on {params['dataset']}: NDCG@10 by full ranking, validation part"
     figures.save(figures.tuning(table, title=title), folder, name)
     tqdm.write(f"wrote {folder / name}.csv, .png and .svg")
-    winner = runs[table["experiment"].iloc[0]]
+    best = table["experiment"].iloc[0]
+    chosen = next(outcome.trial for outcome in outcomes if outcome.name == best)
+    winner = {key: chosen.block(params)[key] for key in grid_names(params, grid, model)}
     with_parameters(root / "params.yaml", {model: winner})
     return table, winner
 
 
-def trials_of(params: Block, model: str, grid: str, dataset: str | None, limits: Limits) -> tuple[list[Block], Limits]:
-    """The grid's values of each configuration to look at, and the limits with those of `grid.budget`.
+def trials_of(params: Block, model: str, grid: str, limits: Limits) -> tuple[list[Trial], Limits]:
+    """The trials of a model's grid, and the limits with those of `grid.budget`.
 
     Raises:
-        HybridVAEError: the model or data set is unknown or has no such grid.
+        BadParameterError: the model is unknown or has no such grid, or the grid names what the model does not have.
     """
     if model not in params["models"]:
-        raise BadParameterError(
-            f"there is no model {model!r}: `models` in params.yaml has {', '.join(params['models'])}."
-        )
-    if dataset and dataset not in params["sources"]:
-        raise BadParameterError(f"sources.{dataset} is not declared in params.yaml: declare it, or take one that is.")
+        known = ", ".join(params["models"])
+        raise BadParameterError(f"there is no model {model!r}: `models` in params.yaml has {known}.")
     grids = {name: block for name, block in params["grid"].items() if name not in ("budget", "trial")}
     if grid not in grids:
         raise BadParameterError(f"there is no grid.{grid} in params.yaml: there are {', '.join(grids)}.")
     if model not in grids[grid]:
         raise BadParameterError(f"grid.{grid} has no {model}: it has {', '.join(grids[grid])}.")
-    chosen, block = grids[grid][model], params[model] or {}
-    keys = list(dict.fromkeys(key for point in points(chosen) for key in point))
-    if unknown := [key for key in keys if key not in block]:
+    block, names = params[model] or {}, grid_names(params, grid, model)
+    if unknown := [key for key in names if key not in block]:
         raise BadParameterError(f"grid.{grid}.{model} names {', '.join(unknown)}, which {model} does not have.")
     if grid == "search":  # the block itself comes first, and the budget is the same for every model
         budget = params["grid"]["budget"]
-        at_most, minutes = limits.configurations or budget["configurations"], limits.minutes or budget["minutes"]
-        blocks = configurations(model, block, chosen, at_most=at_most, seed=params["seed"])
-        return [{key: one[key] for key in keys} for one in blocks], replace(limits, minutes=minutes)
-    every = points(chosen)
-    if limits.configurations and limits.configurations < len(every):
-        every = in_seeded_order(model, every, params["seed"])[: limits.configurations]
-    return [{key: (block | one)[key] for key in keys} for one in every], limits
+        at_most = limits.configurations or budget["configurations"]
+        limits = replace(limits, minutes=limits.minutes or budget["minutes"])
+        blocks = configurations(model, block, grids[grid][model], at_most=at_most, seed=params["seed"])
+    else:
+        blocks = [block | point for point in points(grids[grid][model])]
+        if limits.configurations and limits.configurations < len(blocks):
+            blocks = in_seeded_order(model, blocks, params["seed"])[: limits.configurations]
+    cut = {key: value for key, value in (params["grid"]["trial"].get(grid) or {}).items() if key in block}
+    return [_trial(model, cut | {key: one[key] for key in names}) for one in blocks], limits
 
 
-def _fingerprint_of_inputs(repository: Repository, model: str) -> str:
-    """A hash of all that `validate` of the model depends on but its own block: code, data, other parameters."""
-    stage = repository.yaml("dvc.yaml")["stages"]["validate"]
-    params, lock = repository.params, repository.yaml("dvc.lock")
-    made = {out["path"]: out["md5"] for of in lock["stages"].values() for out in of.get("outs", [])}
-    found: dict[str, Any] = {}
-    for template in stage["deps"]:
-        path = template.replace("${item.model}", model).replace("${dataset}", params["dataset"])
-        file = repository.root / path
-        found[path] = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else made[path]
-    found |= {key: params[key] for key in stage["params"] if "$" not in key and key != "seed"}
-    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+def grid_names(params: Block, grid: str, model: str) -> list[str]:
+    """The parameters that a model's grid varies; none where it has no grid."""
+    return names_of(params["grid"][grid].get(model, {}))
 
 
-def _figures(repository: Repository, model: str, names: list[str]) -> dict[str, float]:
-    """Name -> validation NDCG@10 of those experiments that are done."""
-    return {
-        experiment.name: repository.yaml(f"metrics/tuning/{model}.json", experiment.revision)[f"{model} {VALIDATION}"]
-        for experiment in repository.experiments()
-        if experiment.name in names
-    }
-
-
-def _table(runs: Mapping[str, Block], figures: Mapping[str, float], failed: Mapping[str, str]) -> pd.DataFrame:
+def table_of(search: Search, outcomes: Sequence[Outcome], names: Sequence[str]) -> pd.DataFrame:
+    """A row an outcome, the best first: experiment, the values of the names, "ndcg@10" and "note"."""
     rows = []
-    for name, values in runs.items():
-        note = failed.get(name, "" if name in figures else "not run: the time was over")
-        rows.append({"experiment": name, **values, "ndcg@10": figures.get(name), "note": note})
+    for outcome in outcomes:
+        block = outcome.trial.block(search.params)
+        values = {name: block[name] for name in names}
+        rows.append({"experiment": outcome.name, **values, "ndcg@10": search.figure(outcome), "note": outcome.note})
     table = pd.DataFrame(rows, dtype=object).astype({"ndcg@10": float})
     return table.sort_values("ndcg@10", ascending=False, kind="stable", ignore_index=True)
 
 
-def _value(value: Any) -> str:
-    """A value as DVC's --set-param reads it."""
-    return value if isinstance(value, str) else json.dumps(value)
+def _trial(model: str, values: Mapping[str, object]) -> Trial:
+    return Trial(model, {f"{model}.{key}": value for key, value in values.items()})

@@ -1,0 +1,28 @@
+"""What the commands of this folder share: the repository, their arguments, and how they were called."""
+
+import shlex
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from hybridvae.repository import Repository
+
+ROOT = Path(__file__).resolve().parent.parent
+REPOSITORY = Repository(ROOT)
+RESULTS = ROOT / "docs" / "benchmarks"
+
+
+def parse(parser: ArgumentParser, name: str) -> Namespace:
+    """The arguments of the command `name`, which runs seeds on a data set: the parser's own and these three."""
+    parser.add_argument("dataset", help="one of those that sources.yaml declares")
+    parser.add_argument("--seeds", type=int, default=5, help="of models that draw (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time (default: %(default)s)")
+    arguments = parser.parse_args()
+    if min(arguments.seeds, arguments.jobs) < 1:
+        sys.exit(f"{name}: --seeds and --jobs must be at least 1.")
+    return arguments
+
+
+def command_typed(name: str) -> str:
+    """How `name` was called, for its report."""
+    return shlex.join(["python", f"benchmarks/{name}.py", *sys.argv[1:]])

@@ -1,0 +1,200 @@
+"""One search for every command that tries things: trials on DVC's queue, kept as DVC experiments.
+
+A trial is some stages of one model with some parameters changed. It becomes an experiment whose name is made of all
+that decides its outcome: code, data and parameters. So the experiments are the store of what was tried: whatever
+command tried it before, it is not tried again; `dvc exp show` and `make experiments` list it; and a search that was
+stopped goes on where it was.
+"""
+
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from tqdm import tqdm
+
+from hybridvae.config import Block, changed, value_at
+from hybridvae.costs import read_costs
+from hybridvae.experiments.listing import VALIDATION
+from hybridvae.experiments.queue import Queue
+from hybridvae.files import cache_folder
+from hybridvae.models import Context, create
+from hybridvae.repository import Repository
+
+_HANDED_OVER = {"validate": ("data/split",), "embed": ("data/clean", "data/split")}  # ratings are in no cache
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Stages of a model that are run with some parameters changed.
+
+    Attributes:
+        changes: parameter -> value, as `dvc exp run --set-param` takes them, e.g. {"hybridvae.beta": 0.1, "seed": 43}.
+        stages: which are run, in order; "embed" once for all models, the others for this one.
+    """
+
+    model: str
+    changes: Mapping[str, Any]
+    stages: tuple[str, ...] = ("validate",)
+
+    @property
+    def targets(self) -> list[str]:
+        """The stages as DVC calls them."""
+        return [stage if stage == "embed" else f"{stage}@{self.model}" for stage in self.stages]
+
+    def block(self, params: Block) -> Block:
+        """The model's whole block of parameters.
+
+        Raises:
+            BadParameterError: a key is unknown or a value wrong.
+        """
+        block: Block = changed(params, self.changes)[self.model] or {}
+        create(self.model, block, Context())
+        return block
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a trial.
+
+    Attributes:
+        name: of its experiment.
+        revision: the commit that holds its metrics and its lock; None where it failed or did not run.
+        note: what a failed run said last, or why it did not run; empty otherwise.
+        seconds: what each of its stages took on this machine, with as many threads as now; those that are known.
+    """
+
+    trial: Trial
+    name: str
+    revision: str | None
+    note: str
+    seconds: Mapping[str, float]
+
+
+class Search:
+    """Runs trials in a clone of the repository whose data are prepared; `hybridvae.experiments.workspace` has such."""
+
+    def __init__(self, store: Repository, place: Repository | None = None, *, jobs: int = 2) -> None:
+        """A search.
+
+        Args:
+            store: the repository in which experiments are looked up and kept.
+            place: the clone in which they run; by default the same.
+            jobs: trials at a time, which share the cores.
+        """
+        self.store, self.place = store, place or store
+        self.jobs, self.threads = jobs, max(1, (os.cpu_count() or 1) // jobs)
+
+    @cached_property
+    def params(self) -> Block:
+        """The parameters that trials change, as they are in the place."""
+        return self.place.params
+
+    def run(self, trials: Sequence[Trial], *, label: str, minutes: float | None = None) -> list[Outcome]:
+        """Run those trials that were never run; what runs is shown by a line of progress.
+
+        Args:
+            minutes: of the whole machine that a model may take in its `validate`, in all its trials, those found in the
+                store too; when they are spent, none of its trials starts any more. None for no limit.
+
+        Raises:
+            HybridVAEError: DVC refused; what was done until then is kept.
+        """
+        named = {self.name(trial): trial for trial in trials}
+        self._collect()
+        missing = [name for name in named if name not in self._revisions()]
+        tqdm.write(f"{label}: {len(named)} trials, {len(missing)} to run, {self.jobs} at a time", end="\n")
+        failed: dict[str, str] = {}
+
+        def spent(names: set[str]) -> set[str]:
+            """Which of the names that wait are of models whose time is over."""
+            if minutes is None:
+                return set()
+            done, taken = self._revisions(), defaultdict[str, float](float)
+            for name, trial in named.items():
+                if name in done:
+                    taken[trial.model] += self._seconds(trial).get("validate", 0.0) / self.jobs
+            return {name for name in names if taken[named[name].model] >= 60 * minutes}
+
+        missing = [name for name in missing if name not in spent(set(missing))]
+        try:
+            if missing:
+                queue = Queue(self.place)
+                for name in missing:
+                    trial = named[name]
+                    trial.block(self.params)  # a wrong key or value is worth no run
+                handed = {name: _HANDED_OVER[named[name].stages[0]] for name in missing}
+                queue.submit(
+                    {name: (named[name].changes, named[name].targets, handed[name]) for name in missing}, label=label
+                )
+                failed = queue.work(missing, jobs=self.jobs, threads=self.threads, label=label, unwanted=spent)
+        finally:
+            self._collect()
+        revisions = self._revisions()
+        return [
+            Outcome(
+                trial,
+                name,
+                revisions.get(name),
+                failed.get(name, "" if name in revisions else "not run: the time was over"),
+                self._seconds(trial),
+            )
+            for name, trial in named.items()
+        ]
+
+    def name(self, trial: Trial) -> str:
+        """What the experiment of a trial is called: after its code, its data and its parameters."""
+        stages, lock = self.place.yaml("dvc.yaml")["stages"], self.place.yaml("dvc.lock")
+        made = {out["path"]: out["md5"] for of in lock["stages"].values() for out in of.get("outs", [])}
+        params = changed(self.params, trial.changes)
+        found: dict[str, Any] = {}
+        written: set[str] = set()
+
+        def filled(template: str) -> str:
+            return template.replace("${item.model}", trial.model).replace("${dataset}", params["dataset"])
+
+        for stage in trial.stages:
+            of_stage = stages[stage]
+            for path in map(filled, of_stage["deps"]):
+                if path not in written:
+                    file = self.place.root / path
+                    found[path] = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else made[path]
+            for param in of_stage["params"]:
+                for file_name, keys in param.items() if isinstance(param, Mapping) else [("params.yaml", [param])]:
+                    values = params if file_name == "params.yaml" else self.place.yaml(file_name)
+                    found |= {f"{file_name}:{key}": value_at(values, key) for key in map(filled, keys)}
+            for out in (out for kind in ("outs", "metrics", "plots") for out in of_stage.get(kind, [])):
+                written.add(filled(out if isinstance(out, str) else next(iter(out))))
+        digest = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+        return f"try-{trial.model}-{digest[:10]}"
+
+    def figure(self, outcome: Outcome) -> float | None:
+        """Validation NDCG@10, full ranking; None where the trial has none."""
+        if outcome.revision is None:
+            return None
+        model = outcome.trial.model
+        figure: float = self.store.yaml(f"metrics/tuning/{model}.json", outcome.revision)[f"{model} {VALIDATION}"]
+        return figure
+
+    def _collect(self) -> None:
+        """Bring the experiments that were made in the place to the store."""
+        if self.place is not self.store:
+            self.store.fetch_experiments(self.place)
+
+    def _revisions(self) -> dict[str, str]:
+        """Name -> commit of every experiment there is."""
+        return {one.name: one.revision for one in (*self.store.experiments(), *self.place.experiments())}
+
+    def _seconds(self, trial: Trial) -> dict[str, float]:
+        params = changed(self.params, trial.changes)
+        block = params[trial.model]
+        wanted = (trial.model, params["seed"], params["dataset"], params["split"]["strategy"], str(self.threads))
+        return {
+            cost.stage: cost.seconds  # the last one
+            for cost in read_costs(cache_folder())
+            if (cost.model, cost.seed, cost.dataset, cost.split, cost.threads) == wanted and cost.parameters == block
+        }

@@ -1,0 +1,36 @@
+"""A clone of its own for a data set and a split that are not those of params.yaml."""
+
+from hybridvae.errors import HybridVAEError
+from hybridvae.experiments.grid import with_parameters
+from hybridvae.files import cache_folder
+from hybridvae.repository import Repository
+
+COMMITTED = ("src", "stages", "params.yaml", "sources.yaml", "dvc.yaml")  # what decides the outcome of a run
+
+
+def workspace(repository: Repository, dataset: str, strategy: str) -> Repository:
+    """A clone of what is committed, with the data set fetched, cleaned, split and embedded; it shares the DVC cache.
+
+    It lies in the cache folder and is used again, so that a search goes on where it was stopped.
+
+    Raises:
+        HybridVAEError: there are changes that are not committed, or a stage failed.
+    """
+    if repository.git("diff", "--name-only", "HEAD", "--", *COMMITTED).strip():
+        raise HybridVAEError(f"commit your changes of {', '.join(COMMITTED)} first: what is committed is run.")
+    root = repository.root.resolve()
+    clone = Repository(cache_folder().resolve() / "search" / f"{root.name}-{dataset}-{strategy}")
+    if not (clone.root / ".git").exists():
+        clone.root.parent.mkdir(parents=True, exist_ok=True)
+        repository.git("clone", "--quiet", str(root), str(clone.root))
+    before = clone.git("rev-parse", "HEAD")
+    clone.git("fetch", "--quiet", str(root), "HEAD")
+    clone.git("checkout", "--quiet", "--force", "--detach", "FETCH_HEAD")
+    if clone.git("rev-parse", "HEAD") != before:
+        clone.dvc("queue", "remove", "--queued")  # what waits is of other code
+    for role in ("name", "email"):  # DVC commits experiments
+        clone.git("config", f"user.{role}", repository.git("config", f"user.{role}").strip())
+    clone.dvc("cache", "dir", "--local", str(root / ".dvc" / "cache"))
+    with_parameters(clone.root / "params.yaml", {"dataset": dataset, "split": {"strategy": strategy}})
+    clone.dvc("repro", "embed", "fingerprint")
+    return clone
