@@ -11,10 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hybridvae.arrays import FloatArray, IntArray
-from hybridvae.data.interactions import Interactions, read_interactions, read_targets
-from hybridvae.evaluation.judge import judge
-from hybridvae.models import Context, create
+import hybridvae as hv
+from hybridvae import FloatArray, IntArray, Interactions
 
 
 class TwoSteps:
@@ -34,10 +32,10 @@ class TwoSteps:
 
 
 folder = Path(sys.argv[1])
-interactions = read_interactions(folder / "fit", upto="train")
-targets = read_targets(folder / "fit")  # of the validation part: an idea is never tried on the test part
+interactions = hv.read_interactions(folder / "fit", upto="train")
+targets = hv.read_targets(folder / "fit")  # of the validation part: an idea is never tried on the test part
 scorers = {"two steps": TwoSteps().fit(interactions).scores}
-scorers |= {name: create(name, {}, Context()).fit(interactions).scores for name in ("itemknn", "popularity")}
+scorers |= {name: hv.create(name, {}, hv.Context()).fit(interactions).scores for name in ("itemknn", "popularity")}
 for name, scores in scorers.items():
-    judged = judge(scores, interactions, targets)
+    judged = hv.judge(scores, interactions, targets)
     print(f"{name}: NDCG@10 {judged.per_user['full/ndcg@10'].mean():.4f}, coverage {judged.coverage:.2f}")

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hybridvae.evaluation.significance import bootstrap_intervals
-from hybridvae.seeds import random_generator
+from hybridvae import bootstrap_intervals, random_generator
 
 folder, one, other = Path(sys.argv[1]), *sys.argv[2:4]
 metric = "full/ndcg@10"

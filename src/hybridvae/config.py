@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from hybridvae.errors import BadParameterError
+from hybridvae.errors import BadParameterError, UnreadableFileError
 from hybridvae.files import read_json
 
 Block = dict[str, Any]  # of params.yaml: parameter -> value
@@ -47,10 +47,13 @@ def read_config(cls: type[T], folder: Path) -> T:
     """The dataclass `cls` from the `config.json` of a saved model.
 
     Raises:
-        BadParameterError: as `parse_config`.
+        UnreadableFileError: it has a parameter or a value that the model does not have.
     """
     path = folder / "config.json"
-    return parse_config(cls, read_json(path), where=str(path))
+    try:
+        return parse_config(cls, read_json(path), where=str(path))
+    except BadParameterError as error:
+        raise UnreadableFileError(f"{error} The checkpoint is damaged, or of another version.") from None
 
 
 def value_at(params: Mapping[str, Any], key: str) -> Any:

@@ -19,7 +19,7 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from projects import MODELS, ROOT
 
-from hybridvae import load_model
+from hybridvae import errors, load_model
 from hybridvae.errors import HybridVAEError
 from hybridvae.service import read_engine
 from hybridvae.service.app import create_app
@@ -91,6 +91,26 @@ def test_batches_and_many_at_once_equal_one_by_one(client):
     with ThreadPoolExecutor(16) as pool:
         together = list(pool.map(lambda user: listed(client.post("/recommend", json={"user_id": user}).json()), users))
     assert together == one_by_one
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (errors.BadDataError, (422, "bad_data")),
+        (errors.BadParameterError, (409, "bad_parameter")),
+        (errors.UnreadableFileError, (503, "not_ready")),
+        (errors.NotEnoughMemoryError, (507, "not_enough_memory")),
+        (errors.HybridVAEError, (500, "failed")),
+    ],
+)
+def test_each_kind_of_error_has_a_status_of_its_own(client, engine, monkeypatch, error, expected):
+    def load(name):
+        raise error("it is so: do this.")
+
+    monkeypatch.setattr(engine, "load", load)
+    answer = client.post("/recommend", json={"user_id": "u003", "model": "lightgcn"})
+    code, message = answer.json()["error"]["code"], answer.json()["error"]["message"]
+    assert (answer.status_code, code) == expected and message == "it is so: do this."
 
 
 def test_a_failure_reaches_everyone_of_its_batch_and_nobody_else(engine):

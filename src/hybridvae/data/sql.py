@@ -25,10 +25,10 @@ SELECT user_id, item_id, rating, timestamp, title, text
 FROM (
     SELECT *, ROW_NUMBER() OVER (
         PARTITION BY user_id, item_id ORDER BY timestamp DESC, rating DESC, title DESC, text DESC
-    ) AS recency
+    ) AS from_latest
     FROM read_parquet($path)
 ) AS every_rating
-WHERE recency = 1
+WHERE from_latest = 1
 """
 
 CORE_START = "CREATE TABLE core AS SELECT user_id, item_id FROM ratings"
@@ -223,17 +223,17 @@ SELECT catalogue.item_id, described.title, brand, categories, description, COALE
 FROM catalogue
 LEFT JOIN described ON catalogue.item_id = described.item_id
 LEFT JOIN (
-    SELECT item_id, LIST(words ORDER BY age) AS reviews
+    SELECT item_id, LIST(words ORDER BY from_oldest) AS reviews
     FROM (
         SELECT catalogue.item_id, TRIM(said.title || '. ' || said.text, ' .') AS words,
-               ROW_NUMBER() OVER (PARTITION BY catalogue.item_id ORDER BY said.timestamp, said.user_id) AS age
+               ROW_NUMBER() OVER (PARTITION BY catalogue.item_id ORDER BY said.timestamp, said.user_id) AS from_oldest
         FROM training
         JOIN users ON training.user_index = users.user_index
         JOIN catalogue ON training.item_index = catalogue.item_index
         JOIN said ON said.user_id = users.user_id AND said.item_id = catalogue.item_id
         WHERE training.part = 0 AND (said.title <> '' OR said.text <> '')
-    ) AS aged
-    WHERE age <= $max_reviews
+    ) AS numbered
+    WHERE from_oldest <= $max_reviews
     GROUP BY item_id
 ) AS spoken ON catalogue.item_id = spoken.item_id
 ORDER BY catalogue.item_id

@@ -28,8 +28,9 @@ def workspace(repository: Repository, dataset: str, strategy: str) -> Repository
     clone.git("checkout", "--quiet", "--force", "--detach", "FETCH_HEAD")
     if clone.git("rev-parse", "HEAD") != before:
         clone.dvc("queue", "remove", "--queued")  # what waits is of other code
-    for role in ("name", "email"):  # DVC commits experiments
-        clone.git("config", f"user.{role}", repository.git("config", f"user.{role}").strip())
+    for key in ("user.name", "user.email"):  # DVC commits experiments
+        if value := repository.git("config", "--default", "", "--get", key).strip():
+            clone.git("config", key, value)
     clone.dvc("cache", "dir", "--local", str(root / ".dvc" / "cache"))
     with_parameters(clone.root / "params.yaml", {"dataset": dataset, "split": {"strategy": strategy}})
     clone.dvc("repro", "embed", "fingerprint")

@@ -12,7 +12,7 @@ import numpy as np
 
 from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.data.interactions import Interactions
-from hybridvae.errors import HybridVAEError
+from hybridvae.errors import UnreadableFileError
 from hybridvae.recommendations import Recommendations, aged, best
 from hybridvae.service.batching import Ask, Served
 
@@ -101,7 +101,7 @@ class Engine:
         """A model by name, read on first use.
 
         Raises:
-            Refused: there is none of the name. HybridVAEError: its checkpoint cannot be read.
+            Refused: there is none of the name. UnreadableFileError: its checkpoint cannot be read.
         """
         if name not in self._checkpoints:
             known = ", ".join(self._checkpoints)
@@ -179,7 +179,7 @@ class Engine:
 
             try:
                 self._encode = load_encoder(self._encoder_name, "cpu")
-            except HybridVAEError as error:
+            except UnreadableFileError as error:
                 raise Refused(503, "no_encoder", str(error)) from None
         row = self._encode([text])[0]
         vector: FloatArray = row / max(float(np.linalg.norm(row)), 1e-12)

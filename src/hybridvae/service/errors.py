@@ -9,9 +9,22 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hybridvae.errors import HybridVAEError
+from hybridvae.errors import (
+    BadDataError,
+    BadParameterError,
+    HybridVAEError,
+    NotEnoughMemoryError,
+    UnreadableFileError,
+)
 from hybridvae.service.engine import Refused
 
+_STATUSES: dict[type[HybridVAEError], tuple[int, str]] = {
+    BadDataError: (422, "bad_data"),
+    BadParameterError: (409, "bad_parameter"),  # the model or the configuration does not go with what was asked
+    UnreadableFileError: (503, "not_ready"),
+    NotEnoughMemoryError: (507, "not_enough_memory"),
+    HybridVAEError: (500, "failed"),
+}
 _SHAPES = ("user_id", "history", "item_id", "text")
 _TYPES = ("Rated", "constrained-str")  # of an item of a history
 MOST_BYTES = 1_000_000  # of a request's body
@@ -36,8 +49,9 @@ def answer_errors(app: FastAPI) -> None:
         return _problem(error.status, error.code, error.message)
 
     @app.exception_handler(HybridVAEError)
-    async def unready(request: Request, error: HybridVAEError) -> Response:
-        return _problem(503, "not_ready", str(error))
+    async def unable(request: Request, error: HybridVAEError) -> Response:
+        status, code = next(answer for kind, answer in _STATUSES.items() if isinstance(error, kind))
+        return _problem(status, code, str(error))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
