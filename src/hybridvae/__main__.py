@@ -7,7 +7,7 @@ from textwrap import indent
 
 import yaml
 
-from hybridvae.data.sources import obtain_url
+from hybridvae.data.downloads import obtain_url
 from hybridvae.errors import HybridVAEError, UnreadableFileError
 from hybridvae.files import cache_folder, sha256_of, write_text
 

@@ -13,7 +13,8 @@ import pytest
 import yaml
 from conftest import ROOT, review, write_lines
 
-from hybridvae.data.sources import datasets, declared, download_path, fetch, obtain_url
+from hybridvae.data.downloads import download_path, obtain_url
+from hybridvae.data.sources import datasets, declared, fetch
 from hybridvae.errors import BadParameterError, HybridVAEError
 
 CONTENT = bytes(range(256)) * 4000
