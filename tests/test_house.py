@@ -62,7 +62,7 @@ def test_imports_are_read_wherever_they_stand(tmp_path):
     )
     found = {name_of(module) for module in imported(file)}
     assert found == {"seeds", "data/sql", "models/__init__"}
-    assert [name_of(module) for module in reached(file)] == ["data/sql", "seeds", "script.py"], (
+    assert [name_of(module) for module in reached(file)] == ["data/sql", "script.py", "seeds"], (
         "models/__init__ decides no figure"
     )
 
