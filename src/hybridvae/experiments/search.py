@@ -20,8 +20,8 @@ from tqdm import tqdm
 from hybridvae.config import Block, changed, value_at
 from hybridvae.costs import read_costs
 from hybridvae.experiments.listing import VALIDATION
-from hybridvae.experiments.queue import Queue
-from hybridvae.files import cache_folder
+from hybridvae.experiments.queue import Queue, Run
+from hybridvae.files import cache_folder, sha256_of
 from hybridvae.models import Context, create
 from hybridvae.repository import Repository
 
@@ -45,6 +45,11 @@ class Trial:
     def targets(self) -> list[str]:
         """The stages as DVC calls them."""
         return [stage if stage == "embed" else f"{stage}@{self.model}" for stage in self.stages]
+
+    @property
+    def as_run(self) -> Run:
+        """The trial as DVC's queue takes it."""
+        return self.changes, self.targets, _HANDED_OVER[self.stages[0]]
 
     def block(self, params: Block) -> Block:
         """The model's whole block of parameters.
@@ -94,6 +99,17 @@ class Search:
         """The parameters that trials change, as they are in the place."""
         return self.place.params
 
+    @cached_property
+    def _stages(self) -> Block:
+        stages: Block = self.place.yaml("dvc.yaml")["stages"]
+        return stages
+
+    @cached_property
+    def _hashes(self) -> dict[str, str]:
+        """Path -> hash of what stages made."""
+        lock = self.place.yaml("dvc.lock")
+        return {out["path"]: out["md5"] for of in lock["stages"].values() for out in of.get("outs", [])}
+
     def run(self, trials: Sequence[Trial], *, label: str, minutes: float | None = None) -> list[Outcome]:
         """Run those trials that were never run; what runs is shown by a line of progress.
 
@@ -107,49 +123,38 @@ class Search:
         named = {self.name(trial): trial for trial in trials}
         self._collect()
         missing = [name for name in named if name not in self._revisions()]
-        tqdm.write(f"{label}: {len(named)} trials, {len(missing)} to run, {self.jobs} at a time", end="\n")
+        tqdm.write(f"{label}: {len(named)} trials, {len(missing)} to run, {self.jobs} at a time")
         failed: dict[str, str] = {}
 
         def spent(names: set[str]) -> set[str]:
             """Which of the names that wait are of models whose time is over."""
             if minutes is None:
                 return set()
-            done, taken = self._revisions(), defaultdict[str, float](float)
+            done, seconds, taken = self._revisions(), self._seconds(), defaultdict[str, float](float)
             for name, trial in named.items():
                 if name in done:
-                    taken[trial.model] += self._seconds(trial).get("validate", 0.0) / self.jobs
+                    taken[trial.model] += seconds[self._key(trial)].get("validate", 0.0) / self.jobs
             return {name for name in names if taken[named[name].model] >= 60 * minutes}
 
         missing = [name for name in missing if name not in spent(set(missing))]
         try:
             if missing:
-                queue = Queue(self.place)
                 for name in missing:
-                    trial = named[name]
-                    trial.block(self.params)  # a wrong key or value is worth no run
-                handed = {name: _HANDED_OVER[named[name].stages[0]] for name in missing}
-                queue.submit(
-                    {name: (named[name].changes, named[name].targets, handed[name]) for name in missing}, label=label
-                )
+                    named[name].block(self.params)  # a wrong key or value is worth no run
+                queue = Queue(self.place)
+                queue.submit({name: named[name].as_run for name in missing}, label=label)
                 failed = queue.work(missing, jobs=self.jobs, threads=self.threads, label=label, unwanted=spent)
         finally:
             self._collect()
-        revisions = self._revisions()
+        revisions, seconds = self._revisions(), self._seconds()
+        notes = {name: failed.get(name, "" if name in revisions else "not run: the time was over") for name in named}
         return [
-            Outcome(
-                trial,
-                name,
-                revisions.get(name),
-                failed.get(name, "" if name in revisions else "not run: the time was over"),
-                self._seconds(trial),
-            )
+            Outcome(trial, name, revisions.get(name), notes[name], seconds[self._key(trial)])
             for name, trial in named.items()
         ]
 
     def name(self, trial: Trial) -> str:
         """What the experiment of a trial is called: after its code, its data and its parameters."""
-        stages, lock = self.place.yaml("dvc.yaml")["stages"], self.place.yaml("dvc.lock")
-        made = {out["path"]: out["md5"] for of in lock["stages"].values() for out in of.get("outs", [])}
         params = changed(self.params, trial.changes)
         found: dict[str, Any] = {}
         written: set[str] = set()
@@ -158,11 +163,11 @@ class Search:
             return template.replace("${item.model}", trial.model).replace("${dataset}", params["dataset"])
 
         for stage in trial.stages:
-            of_stage = stages[stage]
+            of_stage = self._stages[stage]
             for path in map(filled, of_stage["deps"]):
                 if path not in written:
                     file = self.place.root / path
-                    found[path] = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else made[path]
+                    found[path] = sha256_of(file) if file.is_file() else self._hashes[path]
             for param in of_stage["params"]:
                 for file_name, keys in param.items() if isinstance(param, Mapping) else [("params.yaml", [param])]:
                     values = params if file_name == "params.yaml" else self.place.yaml(file_name)
@@ -189,12 +194,16 @@ class Search:
         """Name -> commit of every experiment there is."""
         return {one.name: one.revision for one in (*self.store.experiments(), *self.place.experiments())}
 
-    def _seconds(self, trial: Trial) -> dict[str, float]:
+    def _seconds(self) -> dict[str, dict[str, float]]:
+        """By `_key` what the stages of a trial took when they were last run here: stage -> seconds."""
+        found = defaultdict[str, dict[str, float]](dict)
+        here = (self.params["dataset"], self.params["split"]["strategy"], str(self.threads))
+        for cost in read_costs(cache_folder()):
+            if (cost.dataset, cost.split, cost.threads) == here:
+                key = json.dumps([cost.model, cost.seed, cost.parameters], sort_keys=True)
+                found[key][cost.stage] = cost.seconds
+        return found
+
+    def _key(self, trial: Trial) -> str:
         params = changed(self.params, trial.changes)
-        block = params[trial.model]
-        wanted = (trial.model, params["seed"], params["dataset"], params["split"]["strategy"], str(self.threads))
-        return {
-            cost.stage: cost.seconds  # the last one
-            for cost in read_costs(cache_folder())
-            if (cost.model, cost.seed, cost.dataset, cost.split, cost.threads) == wanted and cost.parameters == block
-        }
+        return json.dumps([trial.model, params["seed"], params[trial.model]], sort_keys=True)
