@@ -5,6 +5,7 @@ from stage import DATASET, PARAMS, block, data, metrics, model_name, run
 from hybridvae.data.interactions import read_interactions, read_targets
 from hybridvae.evaluation.intervals import EvaluationConfig, summarise
 from hybridvae.evaluation.judge import judge
+from hybridvae.evaluation.protocols import PROTOCOLS
 from hybridvae.evaluation.slices import slices
 from hybridvae.files import write_frame, write_json
 from hybridvae.models import Context, load
@@ -24,8 +25,8 @@ def main() -> str:
     # Who liked which item is the data set's to tell and stays in data/split, whose order these rows have.
     write_frame(data("evaluate", NAME) / "targets.parquet", judgement.per_target.drop(columns="item_index"))
     write_json(metrics("test", f"{NAME}.json"), {"dataset": DATASET, "model": NAME, "split": "test", **summary})
-    sampled, full = summary["sampled"]["ndcg@10"]["mean"], summary["full"]["ndcg@10"]["mean"]
-    return f"{NAME} on {DATASET}: NDCG@10 {sampled:.4f} (among 99 negatives), {full:.4f} (full ranking)"
+    figures = (f"{summary[name]['ndcg@10']['mean']:.4f} ({PROTOCOLS[name].sentence})" for name in ("full", "sampled"))
+    return f"{NAME} on {DATASET}: NDCG@10 {', '.join(figures)}"
 
 
 run(main, wrote=[data("evaluate", NAME), metrics("test", f"{NAME}.json")])
