@@ -1,4 +1,5 @@
-"""Around DVC's experiments: a grid is queued, its winner chosen, and experiments are put side by side.
+"""How is DVC used: trials are queued and kept, a grid's winner is chosen, experiments are put side by side.
 
-The only part of the library that knows of DVC, of `params.yaml` and of the repository's folders.
+With `repository.py` the only part of the library that calls DVC; `reporting/html.py`, `service/` and the command line
+know the folders of the repository too.
 """
