@@ -1,11 +1,12 @@
 """HybridVAE: collaborative filtering joined with the meaning of item text.
 
-What a notebook needs is exported here (`__init__.pyi` lists it), and read when it is first asked for: torch takes
-seconds, which somebody who wants a table alone need not wait.
+What a notebook needs is exported here; `__init__.pyi` lists it. A name is imported when it is first used, because torch
+alone takes seconds to import. Modules of the package import from each other and never from here.
 
 The rooms, each of which imports only from those before it: `data` (where do data come from), `models` (what is a
 model), `evaluation` (how is it judged), `reporting` (what is written about it), `experiments` (how is DVC used) and
-`service` (how is it served). Beside them lie the few files that several rooms use.
+`service` (how is it served). Of the files beside them `checkpoint.py` and `recommendations.py` stand after
+`evaluation`, `__main__.py` after all, and the others before `data`.
 """
 
 import lazy_loader

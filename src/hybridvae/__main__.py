@@ -150,7 +150,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
 
 def _recommend(arguments: argparse.Namespace) -> None:
-    from hybridvae import load_model
+    from hybridvae.recommendations import load_model
     from hybridvae.repository import Repository
 
     folder = arguments.checkpoint or Path("data/train", Repository(Path()).params["dataset"], arguments.model)

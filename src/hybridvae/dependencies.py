@@ -1,7 +1,8 @@
-"""What code a result hangs on, read from the import statements of the code itself.
+"""Which modules decide a result, read from the import statements of the code itself.
 
 DVC must run a stage again when a module that decides its result has changed, and a fit that was interrupted must not go
-on from the state that other code left. Both ask here, so that neither has a list that somebody must keep true.
+on from the state that other code left. dvc.yaml lists for each stage what is found here, and a test compares the two;
+the stage `fingerprint` and interrupted fits call this module.
 """
 
 import ast
@@ -13,11 +14,11 @@ from hybridvae.errors import BadParameterError
 
 PACKAGE = Path(__file__).resolve().parent
 
-# Modules whose change leaves every figure as it is, and why.
+# Modules whose change leaves every figure as it is, and the reason.
 WITHOUT_EFFECT = {
     "config": "takes a block of parameters as it stands, or refuses it",
     "costs": "notes seconds and memory beside the results",
-    "dependencies": "says what a result hangs on and computes nothing of it",
+    "dependencies": "finds these modules and computes no figure",
     "errors": "words for people",
     "files": "how values are written and read, not which",
     "models/__init__": "finds the file of a model by its name",
@@ -27,7 +28,7 @@ WITHOUT_EFFECT = {
 
 
 def imported(file: Path) -> set[Path]:
-    """The modules of this package that a Python file imports, inside functions too, but for those of type checkers.
+    """The modules of this package that a Python file imports anywhere, except under `if TYPE_CHECKING`.
 
     Raises:
         SyntaxError: the file is not Python.

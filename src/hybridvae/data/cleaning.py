@@ -34,7 +34,8 @@ def clean(raw: Path, into: Path, config: CleanConfig) -> dict[str, Any]:
         Counts such that rows_in = rows_out + rejected + duplicates + removed by the k-core.
 
     Raises:
-        HybridVAEError: no raw file, too many bad lines, or nothing left after the k-core.
+        UnreadableFileError: there is no raw file.
+        BadDataError: too many lines are bad, or nothing is left after the k-core.
     """
     with TemporaryDirectory(prefix="hybridvae-") as name, sql.database() as connection:
         scratch = Path(name)

@@ -21,7 +21,7 @@ def download_path(url: str, folder: Path) -> Path:
     """Where below `folder` the file at `url` is kept: addresses that end alike are kept apart.
 
     Raises:
-        HybridVAEError: the address names no file.
+        BadParameterError: the address names no file.
     """
     name = urlparse(url).path.rpartition("/")[2]
     if not name:
@@ -35,7 +35,7 @@ def obtain_url(url: str, folder: Path) -> Path:
     Of two processes that want it at the same time one waits for the other.
 
     Raises:
-        HybridVAEError: it cannot be reached; the message says where to put the file by hand.
+        UnreadableFileError: it cannot be reached; the message says where to put the file by hand.
     """
     path = download_path(url, folder)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -55,7 +55,8 @@ def embed_texts(
         (I, D) float32.
 
     Raises:
-        HybridVAEError: no item has a text, or the model cannot be loaded.
+        BadDataError: no item has a text.
+        UnreadableFileError: the model cannot be loaded.
     """
     if not any(texts):
         raise BadDataError("no item has any text: add item metadata, or reviews with words, to the source.")
@@ -119,7 +120,7 @@ def load_encoder(name: str, device: str) -> Encoder:
     """A sentence-transformers model as a function from texts to (n, D) float32 rows.
 
     Raises:
-        HybridVAEError: there is no such model here, nor on the hub as far as it can be reached.
+        UnreadableFileError: there is no such model here, nor on the hub as far as it can be reached.
     """
     location = _packaged_folder(name)
     if location:

@@ -84,7 +84,8 @@ def read_reviews(path: Path, kept: Path, rejects: IO[bytes]) -> ReadReport:
     """Stream a review file (plain or gzip) into the Parquet file `kept`, its bad lines into `rejects`.
 
     Raises:
-        HybridVAEError: the file cannot be read to its end, or no line has the fields of a layout.
+        UnreadableFileError: the file cannot be read to its end.
+        BadDataError: no line has the fields of a layout.
     """
     layout: Layout | None = None
 

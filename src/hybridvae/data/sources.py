@@ -70,7 +70,7 @@ class Declared:
 
     Attributes:
         block: its parameters, those of a family written out.
-        hash_key: where in sources.yaml a hash of it stands, with {} for its name.
+        hash_key: the place of its hashes in sources.yaml, with {} for which: "sources.beauty.{}".
     """
 
     dataset: str
@@ -133,7 +133,7 @@ def datasets(catalogue: Mapping[str, Any]) -> list[str]:
 
 
 def _near(name: str, names: list[str]) -> str:
-    """Which names may be meant: spelt alike, whatever the case, the family's name left out or not."""
+    """Which names may be meant. Upper or lower case does not matter, nor a family's name that was left out."""
     spelt: dict[str, list[str]] = {}
     for known in names:
         for spelling in filter(None, (known.lower(), known.partition("-")[2].lower())):

@@ -10,7 +10,7 @@ import pandas as pd
 from hybridvae.arrays import IntArray
 from hybridvae.data import sql
 from hybridvae.data.interactions import read_interactions, read_targets
-from hybridvae.errors import BadDataError
+from hybridvae.errors import BadDataError, HybridVAEError
 from hybridvae.files import write_arrays
 from hybridvae.seeds import random_generator
 
@@ -167,17 +167,19 @@ def check_split(rows: pd.DataFrame, fit: Path, test: Path) -> None:
     """Assert what every figure rests on; raises HybridVAEError where a split breaks a promise."""
     pairs = ["user_index", "item_index"]
     if rows.duplicated(pairs).any():
-        raise BadDataError("split: a (user, item) pair lies in two parts; this is a defect, please report it.")
+        raise HybridVAEError("split: a (user, item) pair lies in two parts; this is a defect, please report it.")
     rated = read_interactions(fit, test, upto="test").ratings
     for folder, part, name in ((fit, 1, "validation"), (test, 2, "test")):
         targets = read_targets(folder)
         drawn = targets.candidates >= 0
         of_user = np.repeat(targets.users, drawn.sum(axis=1))
         if drawn.any() and rated[of_user, targets.candidates[drawn]].any():
-            raise BadDataError(f"split: a {name} candidate was rated by its user; this is a defect, please report it.")
+            raise HybridVAEError(
+                f"split: a {name} candidate was rated by its user; this is a defect, please report it."
+            )
         first = rows[(rows["part"] == part) & rows["target"]].groupby("user_index")["timestamp"].min()
         last = rows[(rows["part"] < part)].groupby("user_index")["timestamp"].max()
         if (last.reindex(first.index) > first).any():
-            raise BadDataError(
+            raise HybridVAEError(
                 f"split: a row before the {name} part is later than its user's target; please report it."
             )

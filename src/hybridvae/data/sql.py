@@ -71,7 +71,7 @@ ORDER BY kept.item_id
 # --- split ---------------------------------------------------------------------------------------
 
 # Users with fewer than three positives leave; the catalogue is the items with a positive among the
-# rest. `position` orders all of a user's rows, ties of the timestamp by item id; `turn` his positives.
+# rest. `position` orders all of a user's rows, ties of the timestamp by item id; `turn` the user's positives.
 SPLIT_ROWS = """
 CREATE TABLE rows AS
 WITH staying AS (

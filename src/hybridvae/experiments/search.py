@@ -1,9 +1,9 @@
-"""One search for every command that tries things: trials on DVC's queue, kept as DVC experiments.
+"""The search behind `make tune`, `make benchmark` and `make ablation`: trials on DVC's queue, kept as DVC experiments.
 
-A trial is some stages of one model with some parameters changed. It becomes an experiment whose name is made of all
-that decides its outcome: code, data and parameters. So the experiments are the store of what was tried: whatever
-command tried it before, it is not tried again; `dvc exp show` and `make experiments` list it; and a search that was
-stopped goes on where it was.
+A trial is some stages of one model with some parameters changed. It becomes an experiment named after all that decides
+its outcome: code, data and parameters. The experiments are therefore the record of what was tried: a trial that any of
+the commands has run is not run again, `dvc exp show` and `make experiments` list it, and a search that was stopped goes
+on with what is missing.
 """
 
 import hashlib
@@ -25,7 +25,8 @@ from hybridvae.files import cache_folder, sha256_of
 from hybridvae.models import Context, create
 from hybridvae.repository import Repository
 
-_HANDED_OVER = {"validate": ("data/split",), "embed": ("data/clean", "data/split")}  # ratings are in no cache
+# By the first stage of a trial the folders that its run needs and cannot get from the cache, which holds no ratings.
+_HANDED_OVER = {"validate": ("data/split",), "embed": ("data/clean", "data/split")}
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Outcome:
         name: of its experiment.
         revision: the commit that holds its metrics and its lock; None where it failed or did not run.
         note: what a failed run said last, or why it did not run; empty otherwise.
-        seconds: what each of its stages took on this machine, with as many threads as now; those that are known.
+        seconds: stage -> how long it took when it was last run on this machine with as many threads as now.
     """
 
     trial: Trial
@@ -81,41 +82,41 @@ class Outcome:
 
 
 class Search:
-    """Runs trials in a clone of the repository whose data are prepared; `hybridvae.experiments.workspace` has such."""
+    """Runs trials where the data are prepared: in the repository itself, or in a clone (see `workspace`)."""
 
-    def __init__(self, store: Repository, place: Repository | None = None, *, jobs: int = 2) -> None:
+    def __init__(self, repository: Repository, clone: Repository | None = None, *, jobs: int = 2) -> None:
         """A search.
 
         Args:
-            store: the repository in which experiments are looked up and kept.
-            place: the clone in which they run; by default the same.
+            repository: where experiments are looked up and kept.
+            clone: where they run; by default in the repository.
             jobs: trials at a time, which share the cores.
         """
-        self.store, self.place = store, place or store
+        self.repository, self.clone = repository, clone or repository
         self.jobs, self.threads = jobs, max(1, (os.cpu_count() or 1) // jobs)
 
     @cached_property
     def params(self) -> Block:
-        """The parameters that trials change, as they are in the place."""
-        return self.place.params
+        """The parameters that trials change, as the clone has them."""
+        return self.clone.params
 
     @cached_property
     def _stages(self) -> Block:
-        stages: Block = self.place.yaml("dvc.yaml")["stages"]
+        stages: Block = self.clone.yaml("dvc.yaml")["stages"]
         return stages
 
     @cached_property
     def _hashes(self) -> dict[str, str]:
         """Path -> hash of what stages made."""
-        lock = self.place.yaml("dvc.lock")
+        lock = self.clone.yaml("dvc.lock")
         return {out["path"]: out["md5"] for of in lock["stages"].values() for out in of.get("outs", [])}
 
     def run(self, trials: Sequence[Trial], *, label: str, minutes: float | None = None) -> list[Outcome]:
         """Run those trials that were never run; what runs is shown by a line of progress.
 
         Args:
-            minutes: of the whole machine that a model may take in its `validate`, in all its trials, those found in the
-                store too; when they are spent, none of its trials starts any more. None for no limit.
+            minutes: for each model, how long the whole machine may work on its `validate` runs, earlier runs of these
+                trials counted; after that none of the model's trials starts. None for no limit.
 
         Raises:
             HybridVAEError: DVC refused; what was done until then is kept.
@@ -141,7 +142,7 @@ class Search:
             if missing:
                 for name in missing:
                     named[name].block(self.params)  # a wrong key or value is worth no run
-                queue = Queue(self.place)
+                queue = Queue(self.clone)
                 queue.submit({name: named[name].as_run for name in missing}, label=label)
                 failed = queue.work(missing, jobs=self.jobs, threads=self.threads, label=label, unwanted=spent)
         finally:
@@ -166,11 +167,11 @@ class Search:
             of_stage = self._stages[stage]
             for path in map(filled, of_stage["deps"]):
                 if path not in written:
-                    file = self.place.root / path
+                    file = self.clone.root / path
                     found[path] = sha256_of(file) if file.is_file() else self._hashes[path]
             for param in of_stage["params"]:
                 for file_name, keys in param.items() if isinstance(param, Mapping) else [("params.yaml", [param])]:
-                    values = params if file_name == "params.yaml" else self.place.yaml(file_name)
+                    values = params if file_name == "params.yaml" else self.clone.yaml(file_name)
                     found |= {f"{file_name}:{key}": value_at(values, key) for key in map(filled, keys)}
             for out in (out for kind in ("outs", "metrics", "plots") for out in of_stage.get(kind, [])):
                 written.add(filled(out if isinstance(out, str) else next(iter(out))))
@@ -182,17 +183,17 @@ class Search:
         if outcome.revision is None:
             return None
         model = outcome.trial.model
-        figure: float = self.store.yaml(f"metrics/tuning/{model}.json", outcome.revision)[f"{model} {VALIDATION}"]
+        figure: float = self.repository.yaml(f"metrics/tuning/{model}.json", outcome.revision)[f"{model} {VALIDATION}"]
         return figure
 
     def _collect(self) -> None:
-        """Bring the experiments that were made in the place to the store."""
-        if self.place is not self.store:
-            self.store.fetch_experiments(self.place)
+        """Bring the experiments that were made in the clone to the repository."""
+        if self.clone is not self.repository:
+            self.repository.fetch_experiments(self.clone)
 
     def _revisions(self) -> dict[str, str]:
         """Name -> commit of every experiment there is."""
-        return {one.name: one.revision for one in (*self.store.experiments(), *self.place.experiments())}
+        return {one.name: one.revision for one in (*self.repository.experiments(), *self.clone.experiments())}
 
     def _seconds(self) -> dict[str, dict[str, float]]:
         """By `_key` what the stages of a trial took when they were last run here: stage -> seconds."""

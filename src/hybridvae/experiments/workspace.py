@@ -1,4 +1,4 @@
-"""A clone of its own for a data set and a split that are not those of params.yaml."""
+"""Clones of the repository in which searches run on other data sets and splits than params.yaml names."""
 
 from hybridvae.errors import HybridVAEError
 from hybridvae.experiments.grid import with_parameters
@@ -11,7 +11,7 @@ COMMITTED = ("src", "stages", "params.yaml", "sources.yaml", "dvc.yaml")  # what
 def workspace(repository: Repository, dataset: str, strategy: str) -> Repository:
     """A clone of what is committed, with the data set fetched, cleaned, split and embedded; it shares the DVC cache.
 
-    It lies in the cache folder and is used again, so that a search goes on where it was stopped.
+    It stays in the cache folder, and the next search on the same data set and split finds it there.
 
     Raises:
         HybridVAEError: there are changes that are not committed, or a stage failed.
@@ -27,7 +27,7 @@ def workspace(repository: Repository, dataset: str, strategy: str) -> Repository
     clone.git("fetch", "--quiet", str(root), "HEAD")
     clone.git("checkout", "--quiet", "--force", "--detach", "FETCH_HEAD")
     if clone.git("rev-parse", "HEAD") != before:
-        clone.dvc("queue", "remove", "--queued")  # what waits is of other code
+        clone.dvc("queue", "remove", "--queued")  # its waiting runs are of the commit before
     for key in ("user.name", "user.email"):  # DVC commits experiments
         if value := repository.git("config", "--default", "", "--get", key).strip():
             clone.git("config", key, value)
