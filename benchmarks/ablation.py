@@ -52,14 +52,14 @@ def ablate(dataset: str, n_seeds: int, jobs: int, *, epochs: int | None = None) 
         create(MODEL, changes[MODEL], Context())  # a mistake in a variant shows before the first run
         parse_config(TextConfig, changes["text"], where=f"ablation.{name}.text")
         parse_config(EmbedConfig, changes["embed"], where=f"ablation.{name}.embed")
-    place = workspace(REPOSITORY, dataset, "temporal")
+    clone = workspace(REPOSITORY, dataset, "temporal")
     reasons = {
-        name: twin(name, blocks) or inapplicable(place, dataset, changes["text"], params["text"])
+        name: twin(name, blocks) or inapplicable(clone, dataset, changes["text"], params["text"])
         for name, changes in blocks.items()
     }
     seeds = [params["seed"] + number for number in range(n_seeds)]
     wanted = {(name, seed): trial_of(blocks[name], seed) for name in blocks if reasons[name] is None for seed in seeds}
-    search = Search(REPOSITORY, place, jobs=jobs)
+    search = Search(REPOSITORY, clone, jobs=jobs)
     outcomes = search.run(list(wanted.values()), label=f"{dataset}, ablation")
     found: dict[tuple[str, int], dict[str, float]] = {}
     for key, outcome in zip(wanted, outcomes, strict=True):
@@ -109,11 +109,11 @@ def twin(name: str, blocks: dict[str, Block]) -> str | None:
     return None if first == name else f"the same as {first}"
 
 
-def inapplicable(place: Repository, dataset: str, text: Block, default: Block) -> str | None:
+def inapplicable(clone: Repository, dataset: str, text: Block, default: Block) -> str | None:
     """Why a variant's text says nothing on these data, or None if it does."""
     if text == default:
         return None
-    cleaned, fit = place.root / "data" / "clean" / dataset, place.root / "data" / "split" / dataset / "fit"
+    cleaned, fit = clone.root / "data" / "clean" / dataset, clone.root / "data" / "split" / dataset / "fit"
     texts, usual = (
         gather_item_texts(cleaned, fit, parse_config(TextConfig, block, where="text")) for block in (text, default)
     )

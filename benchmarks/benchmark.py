@@ -76,8 +76,8 @@ def benchmark(arguments: argparse.Namespace) -> None:
             f"{wanted} does not exist: run the benchmark of the temporal split, with tuning, first."
         )
     tried = tried_before(tuning, raw_sha256, params["grid"]["search"]) if strategy == "temporal" else {}
-    place = workspace(REPOSITORY, dataset, strategy)
-    search = Search(REPOSITORY, place, jobs=arguments.jobs)
+    clone = workspace(REPOSITORY, dataset, strategy)
+    search = Search(REPOSITORY, clone, jobs=arguments.jobs)
     if strategy == "temporal":
         if not arguments.tuned:
             found = tune(search, arguments.tune or params["models"], dataset)
@@ -105,7 +105,7 @@ def benchmark(arguments: argparse.Namespace) -> None:
     outcomes = search.run(trials, label=f"{dataset}, test")
     if missing := list(dict.fromkeys(outcome.trial.model for outcome in outcomes if outcome.revision is None)):
         raise HybridVAEError(f"runs of {', '.join(missing)} failed (see above): mend them and run this command again.")
-    split = place.root / "data" / "split" / dataset
+    split = clone.root / "data" / "split" / dataset
     items = read_targets(split / "test").items
     results: dict[str, dict[int, Block]] = defaultdict(dict)
     for outcome in outcomes:

@@ -1,5 +1,4 @@
-"""Mult-VAE: a variational autoencoder of histories (Liang et al. 2018, "Variational Autoencoders for Collaborative
-Filtering").
+"""Mult-VAE: Liang et al. 2018, "Variational Autoencoders for Collaborative Filtering".
 
 The paper's network I -> hidden -> latent -> hidden -> I with tanh, on an L2-normalised and dropped-out
 input (section 2.2 and the authors' settings), trained by the multinomial likelihood of equation 2 with the
