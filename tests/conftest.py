@@ -6,9 +6,14 @@ import os
 import shutil
 from pathlib import Path
 
+# Tests run side by side on few cores, where the threads of one would wait for those of another. It is read on import,
+# and by the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
-from projects import ROOT, new_project
+from filelock import FileLock
+from projects import ROOT, Project, new_project
 
 __all__ = ["ROOT"]
 DAY = 86_400_000  # ms
@@ -57,6 +62,15 @@ def tiny_metadata(items=24):
     ]
 
 
+def pytest_collection_modifyitems(items):
+    """Long tests first: those that run stages in a project of their own, then what else needs the one that is done.
+
+    Each process begins with a share of the tests, and takes half of what another has left, from the end, when it has
+    none. So no long test is left for the end, and one process begins with what needs no project while it is made.
+    """
+    items.sort(key=lambda item: ("done" not in item.fixturenames, "tmp_path" not in item.fixturenames))
+
+
 @pytest.fixture
 def raw(tmp_path):
     """A raw folder with tiny reviews and metadata."""
@@ -75,20 +89,42 @@ def real_data():
     return Path(folder)
 
 
-@pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_lines(folder / "reviews.jsonl.gz", tiny_reviews(), compress=True)
-    write_lines(folder / "metadata.jsonl", tiny_metadata())
+def made_once(tmp_path_factory, name, make):
+    """A folder that `make` fills in the process that asks first, and that all processes of this run of pytest share."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # then this is one process of several, and its folder lies in the run's
+        shared = shared.parent
+    folder, finished = shared / name, shared / f"{name}.finished"
+    with FileLock(shared / f"{name}.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            make(folder)
+            finished.touch()
+    assert finished.exists(), f"{folder} could not be made: the process that tried says why"
     return folder
 
 
 @pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    def make(folder):
+        write_lines(folder / "reviews.jsonl.gz", tiny_reviews(), compress=True)
+        write_lines(folder / "metadata.jsonl", tiny_metadata())
+
+    return made_once(tmp_path_factory, "data", make)
+
+
+@pytest.fixture(scope="session")
 def done(tmp_path_factory, tiny_data):
-    """A project in which `dvc repro` has run; tests must leave it as it is."""
-    project = new_project(tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("cache"), tiny_data)
-    project.output = project.run("dvc", "repro")
-    project.commit("Run")
+    """A project in which `dvc repro` has run; tests must leave it as it is, which others read at the same time."""
+
+    def make(folder):
+        project = new_project(folder / "project", folder / "cache", tiny_data)
+        (folder / "output.txt").write_text(project.run("dvc", "repro"))
+        project.commit("Run")
+
+    folder = made_once(tmp_path_factory, "done", make)
+    project = Project(folder / "project", folder / "cache", tiny_data)
+    project.output = (folder / "output.txt").read_text()
     return project
 
 

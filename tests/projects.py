@@ -111,3 +111,10 @@ def clone(project, folder, cache):
     subprocess.run(["git", "clone", "--quiet", project.folder, folder], check=True)
     twin = Project(folder, cache, project.environment["HYBRIDVAE_DATA"])
     return twin
+
+
+def clone_with_outputs(project, folder, cache):
+    """A clone with a copy of what DVC keeps of the other's stages, so that what it runs changes nothing there."""
+    twin = clone(project, folder, cache)
+    shutil.copytree(project.folder / ".dvc/cache", folder / ".dvc/cache")
+    return twin

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
-from projects import MODELS, ROOT, STAGES, clone, new_project
+from projects import MODELS, ROOT, STAGES, clone, clone_with_outputs, new_project
 
 
 def test_the_pipeline_runs_in_order_from_raw_files_to_the_table(done):
@@ -73,8 +73,7 @@ def test_two_runs_from_nothing_give_the_same_bytes(done, tmp_path, tiny_data):
 
 
 def test_a_parameter_of_a_model_retrains_that_model_alone(done, tmp_path):
-    project = clone(done, tmp_path / "clone", tmp_path / "cache")
-    project.run("dvc", "cache", "dir", "--local", str(done.folder / ".dvc/cache"))
+    project = clone_with_outputs(done, tmp_path / "clone", tmp_path / "cache")
     project.run("dvc", "checkout")  # ratings are never cached: fetch, clean and split rebuild them
     ran = project.ran("dvc", "exp", "run", "--set-param", "hybridvae.latent_dim=4")
     steps = ["fetch", "clean", "split", "validate@hybridvae", "train@hybridvae", "evaluate@hybridvae"]
@@ -87,11 +86,10 @@ def test_a_parameter_of_a_model_retrains_that_model_alone(done, tmp_path):
 
 def test_push_clone_and_pull_leave_three_stages_to_run(done, remote, tmp_path):
     url, options = remote
-    origin = clone(done, tmp_path / "origin", tmp_path / "unused")
+    origin = clone_with_outputs(done, tmp_path / "origin", tmp_path / "unused")
     origin.run("dvc", "remote", "add", "--force", "--default", "elsewhere", url)
     for name, value in options.items():
         origin.run("dvc", "remote", "modify", "elsewhere", name, value)
-    origin.run("dvc", "cache", "dir", "--local", str(done.folder / ".dvc/cache"))
     origin.run("dvc", "push")
     origin.commit("Point the remote elsewhere")
 
@@ -113,8 +111,7 @@ def test_nothing_with_ratings_is_ever_pushed():
 
 
 def test_a_new_model_is_one_file_one_block_and_one_word(done, tmp_path):
-    project = clone(done, tmp_path / "clone", Path(done.environment["HYBRIDVAE_CACHE"]))
-    project.run("dvc", "cache", "dir", "--local", str(done.folder / ".dvc/cache"))
+    project = clone_with_outputs(done, tmp_path / "clone", Path(done.environment["HYBRIDVAE_CACHE"]))
     model = (project.folder / "src/hybridvae/models/popularity.py").read_text()
     model = model.replace("positives.sum(axis=0)", "positives.mean(axis=0)").replace("has no parameters", "takes one")
     model = model.replace('takes one."""', 'takes one."""\n\n    power: float = 1.0')
@@ -133,8 +130,7 @@ def test_what_is_pushed_does_not_say_who_liked_what(done):
 
 def test_kill_minus_nine_in_training_goes_on_and_ends_the_same(done, tmp_path):
     def project_of(name):
-        project = clone(done, tmp_path / name, tmp_path / f"cache-{name}")
-        project.run("dvc", "cache", "dir", "--local", str(done.folder / ".dvc/cache"))
+        project = clone_with_outputs(done, tmp_path / name, tmp_path / f"cache-{name}")
         project.set(hybridvae__epochs=100, hybridvae__patience=100)
         project.run("dvc", "repro", "--single-item", "fetch", "clean", "split")
         project.run("dvc", "checkout", "embed")

@@ -7,27 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy import sparse
+from worlds import random_world, world
 
 from hybridvae.arrays import top_k
-from hybridvae.data.interactions import Interactions, Targets
 from hybridvae.errors import HybridVAEError
 from hybridvae.evaluation.judge import judge
-
-
-def world(ratings, targets, candidates, *, cold=None, part=2):
-    """Interactions whose every rating is a positive, and targets [(user, item)] with their candidates."""
-    matrix = sparse.csr_matrix(np.asarray(ratings, dtype=np.float32))
-    n_users, n_items = matrix.shape
-    names = lambda letter, n: np.array([f"{letter}{k}" for k in range(n)], dtype=object)  # noqa: E731
-    positives = matrix.copy()
-    positives.data[:] = 1
-    cold = np.zeros(n_items, dtype=int) if cold is None else np.asarray(cold)
-    interactions = Interactions(
-        positives, positives, matrix, names("u", n_users), names("i", n_items), names("", n_items), cold
-    )
-    users, items = (np.array(column) for column in zip(*targets, strict=True))
-    return interactions, Targets(users, items, np.array(candidates), part)
 
 
 def one_user(scores, target, candidates, seen=()):
@@ -85,18 +69,6 @@ def test_targets_that_tie_with_each_other_fill_no_more_than_k_places():
 def test_a_target_that_was_seen_ranks_last():
     row = one_user([1, 5, 9, 4], target=2, candidates=[0], seen=[2])
     assert row["full/mrr"] == 1 / 4
-
-
-def random_world(seed, n_users=30, n_items=40):
-    random = np.random.default_rng(seed)
-    ratings = (random.random((n_users, n_items)) < 0.2) * 5.0
-    targets, candidates = [], []
-    for user in range(n_users):
-        unseen = random.permutation(np.flatnonzero(ratings[user] == 0))
-        for item in unseen[: 1 + user % 3]:
-            targets.append((user, item))
-            candidates.append(unseen[5:15])
-    return world(ratings, targets, candidates), random
 
 
 def test_a_perfect_scorer_gets_all():

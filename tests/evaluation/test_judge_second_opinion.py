@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import pytrec_eval
-from test_judge import random_world, world
+from worlds import random_world, world
 
 from hybridvae.evaluation.judge import judge
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from test_judge import random_world, world
+from worlds import random_world, world
 
 from hybridvae.evaluation.intervals import EvaluationConfig
 from hybridvae.evaluation.judge import judge

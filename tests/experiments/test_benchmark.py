@@ -1,4 +1,4 @@
-"""The benchmark command: what it tries, how it averages, and how its results are shown."""
+"""The benchmark command: what it tries, and how it averages."""
 
 import json
 import subprocess
@@ -21,8 +21,6 @@ from hybridvae.errors import HybridVAEError
 from hybridvae.evaluation.judge import Judgement
 from hybridvae.experiments.grid import configurations, names_of, points, with_parameters
 from hybridvae.models import Context, create
-from hybridvae.reporting.documents import ablation_overview, ablation_page, benchmark_page, overview
-from hybridvae.reporting.markdown import with_section
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 
@@ -43,7 +41,7 @@ def test_the_defaults_come_first_and_the_rest_in_an_order_of_its_own():
 def test_the_grids_name_parameters_that_exist_and_hold_the_defaults():
     budget = PARAMS["grid"]["budget"]
     assert budget["configurations"] <= 12 and budget["minutes"] <= 20
-    assert set(PARAMS["grid"]["search"]) == set(PARAMS["models"]) - {"popularity"}
+    assert set(PARAMS["grid"]["search"]) == {model for model in PARAMS["models"] if PARAMS[model]}
     for model, grid in PARAMS["grid"]["search"].items():
         held = [{name: PARAMS[model][name] for name in point} == point for point in points(grid)]
         assert any(held), model
@@ -88,94 +86,6 @@ def test_sampled_figures_weigh_users_by_their_targets():
     assert ndcg_of(judgement([0.0, 1.0], [0.5, 0.0], 0).per_user) == {"sampled": 0.75, "full": 0.25}
 
 
-def a_report(dataset="shop", split="temporal"):
-    def value(mean):
-        return {"mean": mean, "low": mean - 0.01, "high": mean + 0.01}
-
-    def of_model(level, test):
-        protocols = {"sampled": {"ndcg@10": value(2 * level), "recall@10": value(level)}}
-        protocols["full"] = {name: value(level) for name in ("ndcg@10", "recall@10", "recall@20", "mrr")}
-        protocols["full"]["coverage@10"] = 0.5
-        protocols["sampled"] |= {"hit@10": value(level), "mrr": value(level)}
-        part = {"users": 2, "targets": 3, "full": value(level)}
-        return protocols | {
-            "users": 2,
-            "targets": 3,
-            "slices": {"history": {"under 5": part}, "popularity": {"head": part}},
-            "per_seed": [{"seed": 1, "sampled": 2 * level, "full": level}, {"seed": 2, "sampled": 0, "full": level}],
-            "tests": test,
-            "configs_tried": 3,
-            "overrides": {"k": 20},
-            "train_seconds": 12.3,
-        }
-
-    tests = {protocol: {"p_holm": 0.0123} for protocol in ("sampled", "full")}
-    return {
-        "dataset": dataset,
-        "split": split,
-        "command": "make benchmark DATASET=shop SEEDS=2",
-        "commit": "abcdef0123456789",
-        "raw_sha256": "0" * 64,
-        "seeds": [1, 2],
-        "threads": 1,
-        "models": {"itemknn": of_model(0.1, tests), "hybridvae": of_model(0.2, {})},
-    }
-
-
-def test_the_page_of_a_benchmark():
-    page = benchmark_page(a_report(), ["toys-comparison.svg", "toys-slices.svg"])
-    assert page.startswith("# shop, temporal split\n")
-    assert "| HybridVAE | 0.4000 (0.3900-0.4100) |" in page and "0.0123" in page
-    assert "| Item-KNN | 0.1000 ± 0.1414 | 0.1000 ± 0.0000 | 2 | 3 | k 20 | 12 |" in page
-    assert "history of under 5 (2 users)" in page and "head (3 targets)" in page
-
-
-def test_the_overview_puts_the_best_first_and_in_bold():
-    lines = overview([a_report(), a_report("shop", "global_temporal")]).splitlines()
-    assert "[shop-global_temporal](docs/benchmarks/shop-global_temporal.md), full" in lines[0]
-    assert lines[2] == "| HybridVAE | **0.2000** | **0.4000** | **0.2000** | **0.4000** |"
-    assert lines[3] == "| Item-KNN | 0.1000 | 0.2000 | 0.1000 | 0.2000 |"
-
-
-def an_ablation():
-    def variant(full, changes=None, inapplicable=None):
-        per_seed = [{"seed": seed, "full": value, "sampled": 2 * value} for seed, value in enumerate(full, 1)]
-        return {"changes": changes or {}, "inapplicable": inapplicable, "per_seed": per_seed}
-
-    variants = {
-        "the default": variant([0.1, 0.3]),
-        "without bias": variant([0.2, 0.1], {"hybridvae": {"item_bias": False}}),
-        "titles alone": variant([], {"text": {"fields": ["title"]}}, "no item has such text"),
-    }
-    about = {"dataset": "shop", "command": "make ablation DATASET=shop SEEDS=2", "commit": "abcdef0123456789"}
-    return about | {"seeds": [1, 2], "epochs": 20, "variants": variants}
-
-
-def test_the_page_of_an_ablation():
-    page = ablation_page(an_ablation())
-    assert "| the default | 0.2000 ± 0.1414 |  | 0.4000 ± 0.2828 |  |  |" in page
-    assert "| without bias | 0.1500 ± 0.0707 | -25.0% | 0.3000 ± 0.1414 | -25.0% | 1 of 2 |" in page
-    assert "| titles alone | - (no item has such text) |" in page
-    assert "- without bias: `hybridvae.item_bias` False" in page
-    assert "each was fitted for 20 epochs at most." in page
-
-
-def test_the_overview_of_ablations():
-    lines = ablation_overview([an_ablation()]).splitlines()
-    assert lines[2:] == [
-        "| the default | 0.2000 |",
-        "| without bias | -25.0% |",
-        "| titles alone | - |",
-    ]
-    other = an_ablation() | {"dataset": "fair", "remark": "It is older."}
-    other["variants"] = other["variants"] | {"without text": other["variants"]["without bias"]}
-    lines = ablation_overview([an_ablation(), other]).splitlines()
-    assert lines[-1] == "| without text | - | -25.0% |", "what one data set alone has is shown too"
-    assert "made at commit `abcdef012345`. It is older.\n" in ablation_page(other)
-    del other["command"]
-    assert "from `fair-ablation.json`, of commit `abcdef012345`. It is older.\n" in ablation_page(other)
-
-
 def test_every_variant_of_the_ablation_is_a_configuration_that_differs_in_one_thing():
     usual = ablation.whole(PARAMS, {})
     for name, changes in PARAMS["ablation"].items():
@@ -199,11 +109,6 @@ def test_the_device_is_that_of_models_which_have_one(monkeypatch):
         monkeypatch.setattr(f"hybridvae.models.{module}.choose_device", lambda name: torch.device("cuda"))
     devices = {model: device_of(model, {}, "auto") for model in PARAMS["models"]}
     assert {model for model, device in devices.items() if device == "cuda"} == {"multvae", "lightgcn", "hybridvae"}
-
-
-def test_a_readme_without_the_section_says_what_to_add():
-    with pytest.raises(HybridVAEError, match="no place for results"):
-        with_section("nothing", "results", "table")
 
 
 def test_the_defaults_are_those_that_lose_least_where_they_lose_most():

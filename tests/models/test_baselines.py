@@ -1,4 +1,4 @@
-"""SVD, iALS, EASE and content-KNN against figures worked out by hand, slowly, or by another library."""
+"""The other models but graphs and VAEs: against figures worked out by hand, slowly, or by another library."""
 
 import os
 import subprocess
@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from boards import checkerboard, histories_of, interactions_of
 from safetensors.numpy import load_file
 from scipy import sparse
-from test_models import checkerboard, histories_of, interactions_of
 
 from hybridvae.errors import HybridVAEError
 from hybridvae.models import Context, content, create, load
@@ -38,6 +38,37 @@ def random_board(users, items, share=0.4):
 def test_wrong_values_are_refused_in_words(name, block, words):
     with pytest.raises(HybridVAEError, match=words):
         create(name, block, Context())
+
+
+# --- popularity and Item-KNN ---------------------------------------------------------------------
+
+
+def test_popularity_counts_positives():
+    assert fitted("popularity", interactions_of([[1, 0, 1], [1, 0, 0]])).scores(np.array([0])).tolist() == [[2, 0, 1]]
+
+
+def test_itemknn_by_hand():
+    # Items 0 and 1 share one of their 2 and 1 users: 1 / sqrt(2); items 0 and 2 share none.
+    scores = fitted("itemknn", interactions_of([[1, 1, 0], [1, 0, 0], [0, 0, 1]])).scores(np.array([1]))
+    np.testing.assert_allclose(scores, [[0, 1 / np.sqrt(2), 0]], rtol=1e-6)
+    shrunk = fitted("itemknn", interactions_of([[1, 1, 0], [1, 0, 0], [0, 0, 1]]), shrink=1.0)
+    np.testing.assert_allclose(shrunk.scores(np.array([1])), [[0, 1 / (1 + np.sqrt(2)), 0]], rtol=1e-6)
+
+
+def test_itemknn_keeps_k_neighbours_of_each_item():
+    model = fitted("itemknn", interactions_of(np.ones((4, 9))), k=3)
+    assert np.diff(model.similarity.indptr).tolist() == [3] * 9
+
+
+def test_itemknn_neighbours_of_the_history_or_of_the_scored_item():
+    # Cosines: items 0 and 1 share all users (1), 2 shares one of its two with each (1 / 2); with k = 1
+    # item 2 names item 0, and neither 0 nor 1 names item 2.
+    board = [[1, 1, 0], [1, 1, 1], [0, 0, 1]]
+    history = fitted("itemknn", interactions_of(board), k=1)
+    scored = fitted("itemknn", interactions_of(board), k=1, neighbours_of="scored")
+    np.testing.assert_allclose(history.scores_of(sparse.csr_matrix([[0, 0, 1.0]])), [[0.5, 0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(scored.scores_of(sparse.csr_matrix([[0, 0, 1.0]])), [[0, 0, 0]])
+    np.testing.assert_allclose(scored.scores_of(sparse.csr_matrix([[1.0, 0, 0]])), [[0, 1, 0.5]], rtol=1e-6)
 
 
 # --- EASE ----------------------------------------------------------------------------------------
@@ -81,6 +112,12 @@ def test_ease_saves_one_triangle(tmp_path):
 def test_ease_without_an_inverse_says_what_to_do():
     with pytest.raises(HybridVAEError, match=r"ease\.regularization is too small"):
         fitted("ease", interactions_of([[1, 1]]), regularization=1e-30)
+
+
+def test_a_catalogue_beyond_the_memory_is_refused_in_words(monkeypatch):
+    monkeypatch.setattr("hybridvae.models.ease._memory", lambda: 1000)
+    with pytest.raises(HybridVAEError, match="ease needs a dense matrix of all items with all items"):
+        fitted("ease", interactions_of(checkerboard()))
 
 
 # --- content -------------------------------------------------------------------------------------
@@ -128,6 +165,17 @@ def test_content_scores_the_same_in_small_blocks(monkeypatch):
 def test_content_without_vectors_says_so():
     with pytest.raises(HybridVAEError, match="item vectors"):
         fitted("content", replace(interactions_of(checkerboard()), item_vectors=None))
+
+
+def test_text_that_is_not_there_is_near_to_nothing():
+    interactions = interactions_of(np.eye(30))
+    vectors = np.random.default_rng(0).normal(size=(30, 384)).astype("f")
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[-1] = vectors[:-1].mean(axis=0, dtype=np.float64)  # as embed_texts gives an item without text
+    model = create("content", {"centred": True}, Context()).fit(replace(interactions, item_vectors=vectors))
+    assert not model.scores(np.array([29])).any()
+    scores = model.scores(np.array([0]))[0]
+    assert scores[0] == pytest.approx(1) and scores[29] == 0 and np.count_nonzero(scores) == 29
 
 
 # --- iALS ----------------------------------------------------------------------------------------

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from boards import checkerboard, fitted, interactions_of
+from networks import a_bag, a_network
 from scipy import sparse
-from test_models import a_bag, a_network, checkerboard, fitted, interactions_of
 
 from hybridvae.models import Context, create, lightgcn, multvae
 

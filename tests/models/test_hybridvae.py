@@ -1,0 +1,263 @@
+"""HybridVAE's parts, each against its formula."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from boards import checkerboard, fitted, interactions_of
+from networks import a_bag, a_network
+from scipy import sparse
+
+from hybridvae.config import read_config
+from hybridvae.errors import HybridVAEError
+from hybridvae.files import parse_yaml
+from hybridvae.models import Context, create, load
+from hybridvae.models._vae import Bag, kl_divergence
+from hybridvae.models.hybridvae import Config, whitened
+
+
+@pytest.mark.parametrize(
+    ("block", "words"),
+    [
+        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\)"),
+        ({"latent_dim": 0}, "at least 1"),
+        ({"latent_dim": 6.5}, "latent_dim is 6.5: it must be a whole number"),
+        ({"learning_rate": "1e-3"}, "must be a number"),
+        ({"hidden_dims": 512}, "must be a list"),
+        ({"hidden_dims": []}, "there must be a hidden layer"),
+        (5, "hybridvae is 5: it must be a block of parameters"),
+        ({"input_dropout": -0.1}, "input_dropout must lie"),
+        ({"linear_dim": -1}, "linear_dim and linear_decay must not be negative"),
+        ({"scale": 0.0}, "scale must be positive"),
+        ({"whitening": 1.5}, r"whitening must lie in \[0, 1\]"),
+        ({"decay_steps": -1}, "decay_steps must not be negative"),
+        ({"residual_rate": 0.0}, "residual_rate must be positive"),
+        ({"decoder": "thawed"}, "use one of frozen, residual"),
+        ({"projection": "cubic"}, "use one of linear, two_layer"),
+    ],
+)
+def test_wrong_values_are_refused_in_words(block, words):
+    with pytest.raises(HybridVAEError, match=words):
+        create("hybridvae", block, Context())
+
+
+def test_a_number_that_yaml_takes_for_a_text_is_a_number():
+    assert yaml.safe_load("1e-05") == "1e-05"
+    block = parse_yaml("learning_rate: 1e-05\nbeta: 2.5E+2")
+    assert create("hybridvae", block, Context()).config == (
+        create("hybridvae", {"learning_rate": 0.00001, "beta": 250.0}, Context()).config
+    )
+
+
+def test_the_bag_is_the_linear_layer_on_a_dense_row():
+    network, bag = a_network(), a_bag()
+    dense = torch.tensor([[1, 0, 1, 0, 0, 1], [0, 1, 0, 0, 0, 0.0]])
+    expected = dense @ network.embedding.weight + network.embedding_bias
+    torch.testing.assert_close(network.embedding(bag.items, bag.offsets) + network.embedding_bias, expected)
+
+
+def test_the_loss_is_the_dense_multinomial_likelihood():
+    network, bag = a_network(), a_bag()
+    query = torch.randn(2, 4)
+    dense = torch.tensor([[1, 0, 1, 0, 0, 1], [0, 1, 0, 0, 0, 0.0]])
+    expected = -(dense * torch.log_softmax(query @ network.item_vectors.T, dim=1)).sum(dim=1).mean()
+    torch.testing.assert_close(network.reconstruction_loss(query, bag), expected)
+
+
+def test_the_loss_asks_most_for_the_latest():
+    network, bag = a_network(), a_bag()
+    query = torch.randn(2, 4)
+    weights = bag.targets_by_recency(1.0)
+    total = 1 / 3 + 1 / 2 + 1
+    expected_weights = torch.tensor([1 / total, 1.5 / total, 3 / total, 1])
+    torch.testing.assert_close(weights, expected_weights)
+    dense = torch.zeros(2, 6)
+    dense[0, [0, 2, 5]], dense[1, 1] = expected_weights[:3], 1.0
+    expected = -(dense * torch.log_softmax(query @ network.item_vectors.T, dim=1)).sum(dim=1).mean()
+    torch.testing.assert_close(network.reconstruction_loss(query, bag, weights=weights), expected)
+    assert bag.targets_by_recency(0.0) is None
+
+
+def test_the_kl_is_that_of_torch():
+    mu, log_variance = torch.randn(5, 3), torch.randn(5, 3)
+    posterior = torch.distributions.Normal(mu, torch.exp(0.5 * log_variance))
+    expected = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0, 1)).sum(dim=1).mean()
+    torch.testing.assert_close(kl_divergence(mu, log_variance), expected)
+
+
+def as_saved(vectors):
+    return vectors.astype(np.float16).astype(np.float32)
+
+
+def test_scores_are_the_frozen_matrix_times_the_projection():
+    interactions = interactions_of(checkerboard())
+    frozen = as_saved(interactions.item_vectors)
+    model = fitted("hybridvae", interactions, epochs=3)
+    network = model.network.eval()
+    bag = Bag.of(interactions.positives[[0]], torch.device("cpu"))
+    mu, _ = network.encode(bag)
+    expected = (network.projection(mu) @ torch.from_numpy(frozen).T).detach().numpy()
+    np.testing.assert_allclose(model.scores(np.array([0])), expected, rtol=1e-5)
+    assert np.array_equal(network.item_vectors.numpy(), frozen)
+    for weights in network.parameters():
+        assert torch.equal(weights, weights.half().float()), "a fit ends with what can be saved"
+    assert "item_vectors" not in dict(network.named_parameters())
+
+
+def test_layers_are_those_of_the_specification():
+    network = a_network(Config(latent_dim=3, hidden_dims=(5, 7), dropout=0.4))
+    block = ["LayerNorm", "GELU", "Dropout"]
+    assert [type(layer).__name__ for layer in network.hidden] == [*block, "Linear", *block]
+    assert isinstance(network.projection, torch.nn.Linear) and not network.log_scale.requires_grad
+    two = a_network(Config(projection="two_layer", learned_scale=True))
+    assert len(two.projection) == 3 and two.log_scale.requires_grad
+
+
+EVERY_PART = {
+    "input_dropout": 0.3,
+    "normalised_input": True,
+    "text_in_encoder": True,
+    "decoder": "residual",
+    "item_bias": True,
+    "linear_dim": 2,
+    "linear_decay": 0.1,
+    "whitening": 0.5,
+    "scale": 0.5,
+    "scale_by_length": True,
+    "decay_steps": 400,
+    "target_recency": 0.5,
+}
+
+
+def every_part():
+    return a_network(Config(latent_dim=3, hidden_dims=(5,), **EVERY_PART))
+
+
+def test_with_every_part_the_loss_is_still_the_dense_multinomial_likelihood():
+    network, bag = every_part().eval(), a_bag()
+    torch.nn.init.normal_(network.residual)
+    torch.nn.init.normal_(network.output_bias)
+    query, _, _ = network(bag)
+    vectors = network.item_vectors + 0.05 * network.residual
+    scores = query[:, :4] @ vectors.T + query[:, 4:] @ network.linear_out.T + network.output_bias
+    torch.testing.assert_close(network.decode(query), scores)
+    dense = torch.tensor([[1, 0, 1, 0, 0, 1], [0, 1, 0, 0, 0, 0.0]])
+    expected = -(dense * torch.log_softmax(scores, dim=1)).sum(dim=1).mean()
+    torch.testing.assert_close(network.reconstruction_loss(query, bag), expected)
+
+
+def test_the_linear_path_is_the_unit_history_times_two_matrices():
+    network, bag = every_part().eval(), a_bag()
+    linear = network(bag)[0][:, 4:]
+    rows = network.linear_in.weight
+    torch.testing.assert_close(linear, torch.stack([rows[[0, 2, 5]].sum(dim=0) / 3**0.5, rows[1]]))
+
+
+def test_the_encoder_reads_the_mean_text_and_the_unit_history():
+    network, bag = every_part().eval(), a_bag()
+    network.hidden = torch.nn.Identity()
+    weight, text, vectors = network.embedding.weight, network.text.weight, network.item_vectors
+    entered = weight[[0, 2, 5]].sum(dim=0) / 3**0.5 + network.embedding_bias + text @ vectors[[0, 2, 5]].mean(dim=0)
+    torch.testing.assert_close(network.encode(bag)[0][0], network.mu(entered))
+
+
+def test_the_latest_count_most_for_encoder_and_linear_path():
+    network, bag = a_network(Config(latent_dim=3, hidden_dims=(5,), recency=1.0, **EVERY_PART)).eval(), a_bag()
+    rows, text, vectors = network.embedding.weight, network.text.weight, network.item_vectors
+    counts = torch.tensor([1 / 3, 1 / 2, 1])
+    unit, mean = counts / counts.norm(), counts / counts.sum()
+    network.hidden = torch.nn.Identity()
+    entered = unit @ rows[[0, 2, 5]] + network.embedding_bias + text @ (mean @ vectors[[0, 2, 5]])
+    torch.testing.assert_close(network.encode(bag)[0][0], network.mu(entered))
+    torch.testing.assert_close(network(bag)[0][0, 4:], unit @ network.linear_in.weight[[0, 2, 5]])
+
+
+def test_the_scale_is_of_the_autoencoder_and_not_of_the_linear_path():
+    network, bag = every_part().eval(), a_bag()
+    halved, _, _ = network(bag)
+    projected = network.projection(network.encode(bag)[0])
+    torch.testing.assert_close(halved[:, :4], 0.5 * projected)
+    torch.nn.init.zeros_(network.log_scale)
+    whole, _, _ = network(bag)
+    torch.testing.assert_close(whole[:, :4], projected)
+    assert torch.equal(whole[:, 4:], halved[:, 4:])
+
+
+def test_the_scale_is_over_the_root_of_the_mean_length_of_the_histories():
+    interactions = interactions_of([[1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 0, 0]])  # the mean is 3
+    for scale_by_length, expected in ((False, 1.5), (True, 1.5 / 3**0.5)):
+        network = fitted("hybridvae", interactions, scale=1.5, scale_by_length=scale_by_length, epochs=1).network
+        assert network.log_scale.exp().item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_decoder_starts_at_the_text_and_learns_what_is_beside_it():
+    interactions = interactions_of(checkerboard())
+    torch.testing.assert_close(every_part().output_vectors[:, :4], every_part().item_vectors)
+    network = fitted("hybridvae", interactions, decoder="residual", epochs=2).network
+    assert np.array_equal(network.item_vectors.numpy(), as_saved(interactions.item_vectors))
+    moved = (network.output_vectors - network.item_vectors).abs().max().item()
+    assert 0 < moved <= 0.05 * 2 * 0.003 * 1.001, "Adam moves R by the learning rate a step at most, at first"
+
+
+def test_input_dropout_hides_items_in_training_alone():
+    network = a_network(Config(latent_dim=3, hidden_dims=(5,), input_dropout=0.5))
+    bag = Bag.of(sparse.csr_matrix(np.ones((1, 6), dtype=np.float32)), torch.device("cpu"))
+    seen = torch.stack([network._history(bag)[1] for _ in range(300)])
+    assert set(seen.unique().tolist()) == {0.0, 2.0} and seen.mean().item() == pytest.approx(1, abs=0.1)
+    assert network.eval()._history(bag)[1].tolist() == [1.0] * 6
+
+
+def test_half_precision_is_close_and_used_in_training_alone():
+    network = a_network(Config(latent_dim=3, hidden_dims=(5,), precision="bfloat16"))
+    query = torch.randn(2, 4)
+    whole = query @ network.item_vectors.T
+    half = network.decode(query)
+    assert half.dtype == torch.float32 and not torch.equal(half, whole)
+    torch.testing.assert_close(half, whole, rtol=0.02, atol=0.02)
+    assert torch.equal(network.eval().decode(query), whole)
+
+
+def test_automatic_precision_asks_the_processor(monkeypatch):
+    for capabilities, half in (({"avx2": True, "avx512_bf16": False}, False), ({"avx512_bf16": True}, True)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found)
+        network = a_network(Config(latent_dim=3, hidden_dims=(5,), precision="auto"))
+        query = torch.randn(2, 4)
+        assert torch.equal(network.decode(query), query @ network.item_vectors.T) != half
+
+
+def test_every_part_learns_and_is_saved(tmp_path):
+    interactions = interactions_of(checkerboard())
+    model = fitted("hybridvae", interactions, **EVERY_PART)
+    scores = model.scores(np.arange(20))
+    model.save(tmp_path)
+    assert np.array_equal(
+        load("hybridvae", tmp_path, interactions, Context(device="cpu")).scores(np.arange(20)), scores
+    )
+    scores[checkerboard() > 0] = -np.inf
+    assert (scores.argmax(axis=1) == np.arange(20)).all()
+
+
+def test_whitening_takes_the_mean_and_evens_out_the_directions():
+    vectors = np.array([[3, 1], [3, -1], [-1, 1], [-1, -1]], dtype=np.float32)  # deviations 2 and 1 around (1, 0)
+    assert whitened(vectors, 0.0) is vectors
+    corners = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]])
+    np.testing.assert_allclose(whitened(vectors, 1.0), corners / 2**0.5, atol=1e-6)
+    half = corners * [2**0.5, 1]  # deviation 2 divided by its root
+    np.testing.assert_allclose(whitened(vectors, 0.5), half / 3**0.5, atol=1e-6)
+    few = whitened(np.eye(3, 8, dtype=np.float32), 1.0)  # fewer items than directions
+    assert np.isfinite(few).all() and np.linalg.norm(few, axis=1).mean() == pytest.approx(1)
+    assert np.isfinite(whitened(np.ones((4, 2), dtype=np.float32), 1.0)).all()
+
+
+def test_without_vectors_it_says_so():
+    with pytest.raises(HybridVAEError, match="item vectors"):
+        create("hybridvae", {}, Context(device="cpu")).fit(replace(interactions_of(checkerboard()), item_vectors=None))
+
+
+def test_the_saved_configuration_is_the_block(tmp_path):
+    model = fitted("hybridvae", interactions_of(checkerboard()), hidden_dims=[7, 5], beta=0.25, epochs=1)
+    model.save(tmp_path)
+    assert read_config(Config, tmp_path) == model.config
+    assert model.config.hidden_dims == (7, 5) and model.config.beta == 0.25
