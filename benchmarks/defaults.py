@@ -16,7 +16,7 @@ from typing import Any
 
 from command import RESULTS, ROOT
 
-from hybridvae.experiments.grid import with_parameters
+from hybridvae.experiments.grid import write_parameters
 from hybridvae.files import read_json, read_yaml, write_json
 
 TUNING = RESULTS / "tuning"
@@ -44,7 +44,7 @@ def main() -> None:
         best[model], losses = found
         lost = ", ".join(f"{loss:.1%} on {dataset}" for dataset, loss in zip(chosen, losses, strict=True))
         print(f"{model}: {json.dumps(best[model])}, below the best by {lost}")
-    with_parameters(ROOT / "params.yaml", best)
+    write_parameters(ROOT / "params.yaml", best)
     params = read_yaml(ROOT / "params.yaml")
     for path in sorted(TUNING.parent.glob("*.json")):
         report = read_json(path)

@@ -19,7 +19,7 @@ from hybridvae.data.embedding import EmbedConfig
 from hybridvae.data.item_text import TextConfig
 from hybridvae.errors import HybridVAEError
 from hybridvae.evaluation.judge import Judgement
-from hybridvae.experiments.grid import configurations, names_of, points, with_parameters
+from hybridvae.experiments.grid import configurations, names_of, points, write_parameters
 from hybridvae.models import Context, create
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -132,7 +132,7 @@ def test_overrides_are_what_differs_from_the_defaults():
 def test_writing_parameters_changes_their_lines_alone(tmp_path):
     before = (ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(before)
-    with_parameters(tmp_path / "params.yaml", {"ials": {"alpha": 7.5}})
+    write_parameters(tmp_path / "params.yaml", {"ials": {"alpha": 7.5}})
     changed = set((tmp_path / "params.yaml").read_text().splitlines()) ^ set(before.splitlines())
     assert len(changed) == 2 and any("alpha: 7.5 " in line and "weighs 1 + alpha" in line for line in changed)
 

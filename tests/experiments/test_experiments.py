@@ -13,7 +13,7 @@ import yaml
 from projects import ROOT, clone
 
 from hybridvae.errors import HybridVAEError
-from hybridvae.experiments.grid import points, with_parameters
+from hybridvae.experiments.grid import points, write_parameters
 from hybridvae.experiments.listing import _up_to_date, over_seeds, plain
 from hybridvae.experiments.queue import Queue
 from hybridvae.experiments.tuning import Limits, tune
@@ -40,7 +40,7 @@ def test_a_winner_goes_into_params_and_all_else_stays(tmp_path):
     path.write_text(
         "# knobs\ndataset: a   # which\nm:\n  dims:   # layers\n  - 4\n  rate: 0.1   # of steps\n  none: null\n"
     )
-    with_parameters(path, {"dataset": "b", "m": {"dims": [4], "rate": 0.5}})
+    write_parameters(path, {"dataset": "b", "m": {"dims": [4], "rate": 0.5}})
     assert path.read_text() == (
         "# knobs\ndataset: b   # which\nm:\n  dims:   # layers\n  - 4\n  rate: 0.5   # of steps\n  none: null\n"
     )

@@ -40,7 +40,7 @@ def configurations(model: str, block: Block, grid: Grid, *, at_most: int, seed: 
     return [block, *(other for other in others if other != block)][:at_most]
 
 
-def with_parameters(path: Path, changes: Mapping[str, Any]) -> None:
+def write_parameters(path: Path, changes: Mapping[str, Any]) -> None:
     """Change values of params.yaml, single ones or blocks key by key; its comments and layout stay."""
     from ruamel.yaml import YAML
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from hybridvae.config import Block
 from hybridvae.data.sources import declared
 from hybridvae.errors import BadParameterError, HybridVAEError
-from hybridvae.experiments.grid import configurations, in_seeded_order, names_of, points, with_parameters
+from hybridvae.experiments.grid import configurations, in_seeded_order, names_of, points, write_parameters
 from hybridvae.experiments.search import Outcome, Search, Trial
 from hybridvae.files import write_csv
 from hybridvae.repository import Repository
@@ -60,7 +60,7 @@ def tune(root: Path, model: str, *, grid: str, dataset: str | None, limits: Limi
     declared(repository.catalogue, dataset or repository.params["dataset"])
     _, limits = trials_of(repository.params, model, grid, limits)
     if dataset and dataset != repository.params["dataset"]:
-        with_parameters(root / "params.yaml", {"dataset": dataset})
+        write_parameters(root / "params.yaml", {"dataset": dataset})
     repository.reproduce("embed", "fingerprint")
     params = repository.params
     trials, _ = trials_of(params, model, grid, limits)
@@ -79,7 +79,7 @@ def tune(root: Path, model: str, *, grid: str, dataset: str | None, limits: Limi
     best = table["experiment"].iloc[0]
     chosen = next(outcome.trial for outcome in outcomes if outcome.name == best)
     winner = {key: chosen.block(params)[key] for key in grid_names(params, grid, model)}
-    with_parameters(root / "params.yaml", {model: winner})
+    write_parameters(root / "params.yaml", {model: winner})
     return table, winner
 
 

@@ -1,7 +1,7 @@
 """Clones of the repository in which searches run on other data sets and splits than params.yaml names."""
 
 from hybridvae.errors import HybridVAEError
-from hybridvae.experiments.grid import with_parameters
+from hybridvae.experiments.grid import write_parameters
 from hybridvae.files import cache_folder
 from hybridvae.repository import Repository
 
@@ -32,6 +32,6 @@ def workspace(repository: Repository, dataset: str, strategy: str) -> Repository
         if value := repository.git("config", "--default", "", "--get", key).strip():
             clone.git("config", key, value)
     clone.dvc("cache", "dir", "--local", str(root / ".dvc" / "cache"))
-    with_parameters(clone.root / "params.yaml", {"dataset": dataset, "split": {"strategy": strategy}})
+    write_parameters(clone.root / "params.yaml", {"dataset": dataset, "split": {"strategy": strategy}})
     clone.dvc("repro", "embed", "fingerprint")
     return clone
