@@ -53,6 +53,12 @@ def test_private_files_stay_in_their_room():
     assert not strangers
 
 
+def test_nothing_imports_from_the_face_of_the_package_which_hides_what_it_hands_on():
+    scripts = (ROOT / "stages").glob("*.py")
+    through_it = {name_of(file) for file in (*MODULES, *scripts) if PACKAGE / "__init__.py" in imported(file)}
+    assert through_it == {"service/app"}, "it asks for the version"
+
+
 def test_imports_are_read_wherever_they_stand(tmp_path):
     file = tmp_path / "script.py"
     file.write_text(

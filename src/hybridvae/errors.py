@@ -1,7 +1,7 @@
 """The errors that users are meant to read.
 
 The message is one clear sentence: what is wrong, where, and what to do about it. The stage scripts and the command line
-print it without a traceback, and the service gives each kind a status of its own.
+print it without a traceback, and `service/errors.py` gives each kind a status of its own.
 """
 
 
@@ -18,7 +18,7 @@ class BadParameterError(HybridVAEError):
 
 
 class UnreadableFileError(HybridVAEError):
-    """A file or an address is missing, damaged, or another one than was meant."""
+    """A file or an address is missing or damaged, or has another hash or other items than was declared."""
 
 
 class NotEnoughMemoryError(HybridVAEError):
