@@ -52,46 +52,47 @@ def ablate(dataset: str, n_seeds: int, jobs: int, *, epochs: int | None = None) 
         create(MODEL, changes[MODEL], Context())  # a mistake in a variant shows before the first run
         parse_config(TextConfig, changes["text"], where=f"ablation.{name}.text")
         parse_config(EmbedConfig, changes["embed"], where=f"ablation.{name}.embed")
-    clone = workspace(REPOSITORY, dataset, "temporal")
-    reasons = {
-        name: twin(name, blocks) or inapplicable(clone, dataset, changes["text"], params["text"])
-        for name, changes in blocks.items()
-    }
-    seeds = [params["seed"] + number for number in range(n_seeds)]
-    wanted = {(name, seed): trial_of(blocks[name], seed) for name in blocks if reasons[name] is None for seed in seeds}
-    search = Search(REPOSITORY, clone, jobs=jobs)
-    outcomes = search.run(list(wanted.values()), label=f"{dataset}, ablation")
-    found: dict[tuple[str, int], dict[str, float]] = {}
-    for key, outcome in zip(wanted, outcomes, strict=True):
-        if outcome.revision is not None:
-            metrics = REPOSITORY.yaml(f"metrics/validation/{MODEL}.json", outcome.revision)
-            found[key] = {protocol: metrics[protocol]["ndcg@10"]["mean"] for protocol in ("full", "sampled")}
-    if missing := sorted({name for name, _ in set(wanted) - set(found)}):
-        raise HybridVAEError(f"runs of {', '.join(missing)} failed (see above): mend them and run this command again.")
-    report = {
-        "dataset": dataset,
-        "command": command_typed("ablation"),
-        "commit": REPOSITORY.git("rev-parse", "HEAD").strip(),
-        "epochs": params[MODEL]["epochs"],
-        "seeds": seeds,
-        "variants": {
-            name: {
-                "changes": params["ablation"][name],
-                "inapplicable": reasons[name],
-                "per_seed": [{"seed": seed} | found[name, seed] for seed in seeds if (name, seed) in found],
-            }
+    with workspace(REPOSITORY, dataset, "temporal") as clone:
+        reasons = {
+            name: twin(name, blocks) or inapplicable(clone, dataset, changes["text"], params["text"])
+            for name, changes in blocks.items()
+        }
+        seeds = [params["seed"] + number for number in range(n_seeds)]
+        wanted = {
+            (name, seed): Trial.of(MODEL, blocks[name], seed, ("embed", "validate"))
             for name in blocks
-        },
-    }
-    path = RESULTS / f"{dataset}-ablation.json"
-    write_json(path, report)
-    print(f"ablation: wrote {path.relative_to(ROOT)}")
-
-
-def trial_of(blocks: Block, seed: int) -> Trial:
-    """A variant, given by its whole blocks, with a seed."""
-    values = {f"{block}.{key}": value for block, of_block in blocks.items() for key, value in of_block.items()}
-    return Trial(MODEL, values | {"seed": seed}, stages=("embed", "validate"))
+            if reasons[name] is None
+            for seed in seeds
+        }
+        search = Search(REPOSITORY, clone, jobs=jobs)
+        outcomes = search.run(list(wanted.values()), label=f"{dataset}, ablation")
+        found: dict[tuple[str, int], dict[str, float]] = {}
+        for key, outcome in zip(wanted, outcomes, strict=True):
+            if outcome.revision is not None:
+                metrics = REPOSITORY.yaml(f"metrics/validation/{MODEL}.json", outcome.revision)
+                found[key] = {protocol: metrics[protocol]["ndcg@10"]["mean"] for protocol in ("full", "sampled")}
+        if missing := sorted({name for name, _ in set(wanted) - set(found)}):
+            raise HybridVAEError(
+                f"runs of {', '.join(missing)} failed (see above): mend them and run this command again."
+            )
+        report = {
+            "dataset": dataset,
+            "command": command_typed("ablation"),
+            "commit": clone.git("rev-parse", "HEAD").strip(),
+            "epochs": params[MODEL]["epochs"],
+            "seeds": seeds,
+            "variants": {
+                name: {
+                    "changes": params["ablation"][name],
+                    "inapplicable": reasons[name],
+                    "per_seed": [{"seed": seed} | found[name, seed] for seed in seeds if (name, seed) in found],
+                }
+                for name in blocks
+            },
+        }
+        path = RESULTS / f"{dataset}-ablation.json"
+        write_json(path, report)
+        print(f"ablation: wrote {path.relative_to(ROOT)}")
 
 
 def whole(params: Block, changes: Block) -> Block:

@@ -76,59 +76,68 @@ def benchmark(arguments: argparse.Namespace) -> None:
             f"{wanted} does not exist: run the benchmark of the temporal split, with tuning, first."
         )
     tried = tried_before(tuning, raw_sha256, params["grid"]["search"]) if strategy == "temporal" else {}
-    clone = workspace(REPOSITORY, dataset, strategy)
-    search = Search(REPOSITORY, clone, jobs=arguments.jobs)
-    if strategy == "temporal":
-        if not arguments.tuned:
-            found = tune(search, arguments.tune or params["models"], dataset)
-            tried |= {model: with_earlier(entries, tried.get(model, [])) for model, entries in found.items()}
-        write_json(tuning, {"dataset": dataset, "raw_sha256": raw_sha256, "models": tried})
-        if arguments.only_tune:
-            return
-        if missing := [model for model in params["models"] if not tried.get(model)]:
-            raise HybridVAEError(f"nothing was tried of {', '.join(missing)}: run with --tune {' '.join(missing)}.")
-        chosen = {model: max(tried[model], key=lambda entry: entry["ndcg@10"]) for model in params["models"]}
-        blocks = {model: (params[model] or {}) | entry["parameters"] for model, entry in chosen.items()}
-        counts = {model: len(tried[model]) for model in params["models"]}
-    else:
-        known = read_json(tuned)["models"]
-        if missing := [model for model in params["models"] if model not in known]:
-            raise HybridVAEError(f"{tuned} has no {', '.join(missing)}: run the benchmark of the temporal split first.")
-        blocks = {model: known[model]["parameters"] for model in params["models"]}
-        counts = dict.fromkeys(params["models"], 0)
+    with workspace(REPOSITORY, dataset, strategy) as clone:
+        search = Search(REPOSITORY, clone, jobs=arguments.jobs)
+        if strategy == "temporal":
+            if not arguments.tuned:
+                found = tune(search, arguments.tune or params["models"], dataset)
+                tried |= {model: with_earlier(entries, tried.get(model, [])) for model, entries in found.items()}
+            write_json(tuning, {"dataset": dataset, "raw_sha256": raw_sha256, "models": tried})
+            if arguments.only_tune:
+                return
+            if missing := [model for model in params["models"] if not tried.get(model)]:
+                raise HybridVAEError(f"nothing was tried of {', '.join(missing)}: run with --tune {' '.join(missing)}.")
+            chosen = {model: max(tried[model], key=lambda entry: entry["ndcg@10"]) for model in params["models"]}
+            blocks = {model: (params[model] or {}) | entry["parameters"] for model, entry in chosen.items()}
+            counts = {model: len(tried[model]) for model in params["models"]}
+        else:
+            known = read_json(tuned)["models"]
+            if missing := [model for model in params["models"] if model not in known]:
+                raise HybridVAEError(
+                    f"{tuned} has no {', '.join(missing)}: run the benchmark of the temporal split first."
+                )
+            blocks = {model: known[model]["parameters"] for model in params["models"]}
+            for model, block in blocks.items():
+                if newer := set(params[model] or {}) - set(block):
+                    raise UnreadableFileError(
+                        f"{tuned} says nothing of {', '.join(sorted(newer))} of {model}, which is newer than it: "
+                        "run the benchmark of the temporal split again."
+                    )
+            counts = dict.fromkeys(params["models"], 0)
 
-    seeds = [params["seed"] + number for number in range(arguments.seeds)]
-    wanted_seeds = {
-        model: seeds if create(model, block, Context()).seeded else seeds[:1] for model, block in blocks.items()
-    }
-    trials = [trial_of(model, blocks[model], seed) for model, of_model in wanted_seeds.items() for seed in of_model]
-    outcomes = search.run(trials, label=f"{dataset}, test")
-    if missing := list(dict.fromkeys(outcome.trial.model for outcome in outcomes if outcome.revision is None)):
-        raise HybridVAEError(f"runs of {', '.join(missing)} failed (see above): mend them and run this command again.")
-    split = clone.root / "data" / "split" / dataset
-    items = read_targets(split / "test").items
-    results: dict[str, dict[int, Block]] = defaultdict(dict)
-    for outcome in outcomes:
-        judged = {"judgement": judgement_of(outcome, dataset, items), "seconds": outcome.seconds.get("train")}
-        results[outcome.trial.model][outcome.trial.changes["seed"]] = judged
-    name = dataset if strategy == "temporal" else f"{dataset}-{strategy}"
-    report = {
-        "dataset": dataset,
-        "command": command_typed("benchmark"),
-        "commit": REPOSITORY.git("rev-parse", "HEAD").strip(),
-        "raw_sha256": raw_sha256,
-        "split": strategy,
-        "seeds": seeds,
-        "threads": search.threads,
-        "models": summaries(params, blocks, counts, results, split / "fit"),
-    }
-    write_json(RESULTS / f"{name}.json", report)
-    print(f"benchmark: wrote {(RESULTS / name).relative_to(ROOT)}.json")
-
-
-def trial_of(model: str, block: Block, seed: int) -> Trial:
-    """A model, given by its whole block, with a seed: from the fit to the figures of the test part."""
-    return Trial(model, {f"{model}.{key}": value for key, value in block.items()} | {"seed": seed}, stages=STAGES)
+        seeds = [params["seed"] + number for number in range(arguments.seeds)]
+        wanted_seeds = {
+            model: seeds if create(model, block, Context()).seeded else seeds[:1] for model, block in blocks.items()
+        }
+        trials = [
+            Trial.of(model, {model: blocks[model]}, seed, STAGES)
+            for model, of_model in wanted_seeds.items()
+            for seed in of_model
+        ]
+        outcomes = search.run(trials, label=f"{dataset}, test")
+        if missing := list(dict.fromkeys(outcome.trial.model for outcome in outcomes if outcome.revision is None)):
+            raise HybridVAEError(
+                f"runs of {', '.join(missing)} failed (see above): mend them and run this command again."
+            )
+        split = clone.root / "data" / "split" / dataset
+        items = read_targets(split / "test").items
+        results: dict[str, dict[int, Block]] = defaultdict(dict)
+        for outcome in outcomes:
+            judged = {"judgement": judgement_of(outcome, dataset, items), "seconds": outcome.seconds.get("train")}
+            results[outcome.trial.model][outcome.trial.changes["seed"]] = judged
+        name = dataset if strategy == "temporal" else f"{dataset}-{strategy}"
+        report = {
+            "dataset": dataset,
+            "command": command_typed("benchmark"),
+            "commit": clone.git("rev-parse", "HEAD").strip(),
+            "raw_sha256": raw_sha256,
+            "split": strategy,
+            "seeds": seeds,
+            "threads": search.threads,
+            "models": summaries(params, blocks, counts, results, split / "fit"),
+        }
+        write_json(RESULTS / f"{name}.json", report)
+        print(f"benchmark: wrote {(RESULTS / name).relative_to(ROOT)}.json")
 
 
 def judgement_of(outcome: Outcome, dataset: str, items: IntArray) -> Judgement:

@@ -1,5 +1,6 @@
 """Which module may import which, and what each stage's result hangs on, as the imports say it."""
 
+import re
 from graphlib import TopologicalSorter
 
 import pytest
@@ -32,7 +33,7 @@ def room_of(module):
 
 
 def test_no_import_runs_upward_and_none_in_a_circle():
-    graph = {module: imported(module) - {PACKAGE / "__init__.py"} for module in MODULES}
+    graph = {module: imported(module) for module in MODULES}
     upward = [
         (name_of(module), name_of(other))
         for module, others in graph.items()
@@ -53,24 +54,33 @@ def test_private_files_stay_in_their_room():
     assert not strangers
 
 
-def test_nothing_imports_from_the_face_of_the_package_which_hides_what_it_hands_on():
+def test_nothing_imports_through_the_package_itself_which_stands_above_all():
     scripts = (ROOT / "stages").glob("*.py")
-    through_it = {name_of(file) for file in (*MODULES, *scripts) if PACKAGE / "__init__.py" in imported(file)}
-    assert through_it == {"service/app"}, "it asks for the version"
+    through_it = re.compile(r"^\s*(from hybridvae import|import hybridvae\b)", re.MULTILINE)
+    found = {name_of(file) for file in (*MODULES, *scripts) if through_it.search(file.read_text())}
+    assert found == {"service/app"}, "it asks for the version alone"
 
 
 def test_imports_are_read_wherever_they_stand(tmp_path):
+    (tmp_path / "helper.py").write_text("import hybridvae.device\n")
     file = tmp_path / "script.py"
     file.write_text(
         "from typing import TYPE_CHECKING\nimport numpy, hybridvae.seeds\nfrom hybridvae.data import sql\n"
-        "if TYPE_CHECKING:\n    from hybridvae.service import app\n"
+        "if TYPE_CHECKING:\n    from hybridvae.service import app\nelse:\n    import helper\n"
         "def late():\n    from hybridvae.models import create\n"
     )
     found = {name_of(module) for module in imported(file)}
-    assert found == {"seeds", "data/sql", "models/__init__"}
-    assert [name_of(module) for module in reached(file)] == ["data/sql", "script.py", "seeds"], (
-        "models/__init__ decides no figure"
-    )
+    assert found == {"seeds", "data/sql", "models/__init__", "helper.py"}
+    further = {"arrays", "data/interactions", "device", "script.py"}
+    assert {name_of(module) for module in reached(file)} == found | further, "errors and the like are left out"
+
+
+def test_what_the_package_exports_counts_as_the_module_that_it_comes_from(tmp_path):
+    file = tmp_path / "script.py"
+    file.write_text("from hybridvae import Interactions, top_k, __version__\n")
+    assert {name_of(module) for module in imported(file)} == {"arrays", "data/interactions"}
+    file.write_text("import hybridvae as hv\n")
+    assert {"arrays", "evaluation/judge", "recommendations"} < {name_of(module) for module in imported(file)}
 
 
 def code_of(stage):
@@ -100,7 +110,8 @@ def test_the_fingerprint_is_taken_again_when_the_code_of_any_model_changes():
 
 
 def test_what_has_no_effect_is_there_and_says_why():
-    assert all((PACKAGE / f"{name}.py").is_file() and why for name, why in WITHOUT_EFFECT.items())
+    places = {"stage.py": ROOT / "stages" / "stage.py"}
+    assert all(places.get(name, PACKAGE / f"{name}.py").is_file() and why for name, why in WITHOUT_EFFECT.items())
 
 
 def test_the_code_of_one_model_leaves_the_others_as_they_are(tmp_path, monkeypatch):
@@ -114,7 +125,9 @@ def test_the_code_of_one_model_leaves_the_others_as_they_are(tmp_path, monkeypat
         return {name for name, one in prints().items() if one != before[name]}
 
     copy = tmp_path / "hybridvae"
-    for module in PACKAGE.rglob("*.py"):
+    for module in PACKAGE.rglob("*.py*"):
+        if module.suffix == ".pyc":
+            continue
         (copy / module.relative_to(PACKAGE)).parent.mkdir(parents=True, exist_ok=True)
         (copy / module.relative_to(PACKAGE)).write_text(module.read_text())
     monkeypatch.setattr(dependencies, "PACKAGE", copy)
@@ -123,5 +136,11 @@ def test_the_code_of_one_model_leaves_the_others_as_they_are(tmp_path, monkeypat
     assert changed_by("models", "popularity.py") == {"popularity"}
     assert changed_by("data", "interactions.py") == set(prints())
     assert changed_by("progress.py") == changed_by("service", "app.py") == set()
+    popularity = copy / "models" / "popularity.py"
+    popularity.write_text("from hybridvae import top_k\nfrom ._vae import Bag\n" + popularity.read_text())
+    assert changed_by("models", "_vae.py") == {"multvae", "hybridvae", "popularity"}
+    assert "popularity" in changed_by("arrays.py")
+    popularity.write_text("from hybridvae.models import create\n" + popularity.read_text())
+    assert changed_by("models", "lightgcn.py") == {"lightgcn", "popularity"}, "which it creates is not known"
     with pytest.raises(BadParameterError, match=r"there is no model '_vae': .* popularity"):
         model_file("_vae")

@@ -34,7 +34,7 @@ def main() -> None:
     tune.add_argument("--dataset", help="set `dataset` in params.yaml first (default: what is there)")
     tune.add_argument("--grid", default="search", help="a block of `grid`: search or specified (default: %(default)s)")
     tune.add_argument("--configurations", type=int, metavar="N", help="at most (default: the grid's budget, or all)")
-    tune.add_argument("--minutes", type=float, metavar="N", help="after which none starts (default: likewise)")
+    tune.add_argument("--minutes", type=float, metavar="N", help="that the fits may take together (default: likewise)")
     tune.add_argument("--jobs", type=int, default=2, metavar="N", help="at a time (default: %(default)s)")
     tune.set_defaults(command=_tune)
 

@@ -77,9 +77,8 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     """`value` as the type `hint`, widening int to float and list to tuple, and nothing else."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
-        if value is None and type(None) in get_args(hint):
-            return None
-        return _convert(value, next(arg for arg in get_args(hint) if arg is not type(None)), where)
+        inner = next(arg for arg in get_args(hint) if arg is not type(None))
+        return None if value is None and type(None) in get_args(hint) else _convert(value, inner, where)
     if origin is Literal:
         if value not in get_args(hint):
             raise BadParameterError(f"{where} is {value!r}: use one of {', '.join(map(str, get_args(hint)))}.")
@@ -88,6 +87,10 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         if not isinstance(value, list | tuple):
             raise BadParameterError(f"{where} is {value!r}: it must be a list.")
         return tuple(_convert(element, get_args(hint)[0], where) for element in value)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise BadParameterError(f"{where} is {value!r}: it must be a block.")
+        return {key: _convert(one, get_args(hint)[1], f"{where}.{key}") for key, one in value.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):

@@ -16,24 +16,35 @@ PACKAGE = Path(__file__).resolve().parent
 
 # Modules whose change leaves every figure as it is, and the reason.
 WITHOUT_EFFECT = {
-    "config": "takes a block of parameters as it stands, or refuses it",
+    "config": "hands on the parameters of a block as they stand, or refuses them",
     "costs": "notes seconds and memory beside the results",
     "dependencies": "finds these modules and computes no figure",
     "errors": "words for people",
-    "files": "how values are written and read, not which",
-    "models/__init__": "finds the file of a model by its name",
+    "files": "reads and writes values as they are",
     "models/_base": "the protocol of the models, which computes nothing",
     "progress": "a line on the terminal",
+    "stage.py": "hands parameters and folders to the stage scripts",
 }
 
 
 def imported(file: Path) -> set[Path]:
-    """The modules of this package that a Python file imports anywhere, except under `if TYPE_CHECKING`.
+    """The modules of this package, and scripts beside the file, that a Python file imports anywhere.
+
+    Imports under `if TYPE_CHECKING` do not count. A name that the package itself exports counts as the module that it
+    comes from; `import hybridvae` counts as all of those.
 
     Raises:
         SyntaxError: the file is not Python.
     """
-    return {module for name in _imports(ast.parse(file.read_text(encoding="utf-8"))) if (module := _module(name))}
+    found: set[Path] = set()
+    for name in _imports(ast.parse(file.read_text(encoding="utf-8")), file):
+        if name == PACKAGE.name:
+            found |= set(_exports().values())
+        elif (module := _module(name) or _exports().get(name.removeprefix(f"{PACKAGE.name}."))) is not None:
+            found.add(module)
+        elif (beside := file.parent / f"{name}.py").is_file():
+            found.add(beside)
+    return found
 
 
 def reached(file: Path) -> list[Path]:
@@ -45,7 +56,10 @@ def reached(file: Path) -> list[Path]:
         if module in found or name_of(module) in WITHOUT_EFFECT:
             continue
         found.add(module)
-        waiting += imported(module)
+        others = imported(module)
+        if module.parent == PACKAGE / "models" and PACKAGE / "models" / "__init__.py" in others:
+            others |= set(_models().values())  # which of them it creates or loads is not known before it runs
+        waiting += others
     return sorted(found, key=name_of)
 
 
@@ -63,7 +77,7 @@ def model_file(name: str) -> Path:
     Raises:
         BadParameterError: there is none.
     """
-    known = {file.stem: file for file in sorted((PACKAGE / "models").glob("[!_]*.py"))}
+    known = _models()
     if name not in known:
         raise BadParameterError(f"there is no model {name!r}: `models` in params.yaml may name {', '.join(known)}.")
     return known[name]
@@ -74,25 +88,50 @@ def name_of(module: Path) -> str:
     return module.relative_to(PACKAGE).with_suffix("").as_posix() if module.is_relative_to(PACKAGE) else module.name
 
 
-def _imports(tree: ast.AST) -> Iterator[str]:
-    """Dotted names of what is imported; of `from a import b` both a.b, which may be a module, and a."""
+def _models() -> dict[str, Path]:
+    return {file.stem: file for file in sorted((PACKAGE / "models").glob("[!_]*.py"))}
+
+
+def _imports(tree: ast.AST, file: Path) -> Iterator[str]:
+    """Dotted names of what is imported: of `from a import b` a.b where that is a module or exported, else a."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            continue
-        if isinstance(node, ast.Import):
+        if isinstance(node, ast.If) and ast.unparse(node.test).rpartition(".")[2] == "TYPE_CHECKING":
+            for other in node.orelse:
+                yield from _imports(ast.Module([other], []), file)
+        elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        elif isinstance(node, ast.ImportFrom):
+            package = _package(node, file)
             for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                yield inner if _module(inner) else node.module
+                inner = f"{package}.{alias.name}"
+                yield inner if package == PACKAGE.name or _module(inner) else package
         else:
-            yield from _imports(node)
+            yield from _imports(node, file)
+
+
+def _package(node: ast.ImportFrom, file: Path) -> str:
+    """From where a statement imports, with the dots of a relative import written out."""
+    if not node.level or not file.is_relative_to(PACKAGE):
+        return node.module or ""
+    folder = file.parents[node.level - 1].relative_to(PACKAGE.parent)
+    return ".".join([*folder.parts, *([node.module] if node.module else [])])
+
+
+def _exports() -> dict[str, Path]:
+    """Name -> module of what the package exports, as its stub has it."""
+    stub = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    found: dict[str, Path] = {}
+    for node in stub.body:
+        if isinstance(node, ast.ImportFrom):
+            module = _module(f"{PACKAGE.name}.{node.module}")
+            found |= {alias.name: module for alias in node.names if module is not None}
+    return found
 
 
 def _module(name: str) -> Path | None:
-    """The file of a module of this package; None for what is none."""
+    """The file of a module of this package but for the package itself; None for what is none."""
     package, *parts = name.split(".")
-    if package != PACKAGE.name:
+    if package != PACKAGE.name or not parts:
         return None
     path = PACKAGE.joinpath(*parts)
     for file in (path.with_suffix(".py"), path / "__init__.py"):

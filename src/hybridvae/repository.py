@@ -11,7 +11,7 @@ import yaml
 
 from hybridvae.config import Block
 from hybridvae.errors import HybridVAEError, UnreadableFileError
-from hybridvae.files import parse_yaml
+from hybridvae.files import cache_folder, parse_yaml
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,11 @@ class Experiment:
     name: str
     revision: str
     baseline: str
+
+    @property
+    def reference(self) -> str:
+        """What git calls it."""
+        return f"refs/exps/{self.baseline[:2]}/{self.baseline[2:]}/{self.name}"
 
 
 @dataclass(frozen=True)
@@ -76,11 +81,13 @@ class Repository:
                 found.append(Experiment(parts[4], revision, parts[2] + parts[3]))
         return found
 
-    def fetch_experiments(self, clone: "Repository") -> None:
-        """Bring the experiments that a clone made from the commit that it has checked out."""
-        baseline = clone.git("rev-parse", "HEAD").strip()
-        place = f"refs/exps/{baseline[:2]}/{baseline[2:]}/*"
-        self.git("fetch", "--quiet", "--no-write-fetch-head", str(clone.root.resolve()), f"+{place}:{place}")
+    def take_experiments(self, clone: "Repository") -> None:
+        """Move all experiments of a clone here."""
+        if references := [experiment.reference for experiment in clone.experiments()]:
+            specifications = (f"+{reference}:{reference}" for reference in references)
+            self.git("fetch", "--quiet", "--no-write-fetch-head", str(clone.root.resolve()), *specifications)
+            for reference in references:
+                clone.git("update-ref", "-d", reference)
 
     def read_output(self, path: str, revision: str) -> bytes:
         """A file of a stage's outputs, as it was at a revision, from DVC's cache.
@@ -90,11 +97,15 @@ class Repository:
         """
         from dvc.api import DVCFileSystem
         from dvc.exceptions import DvcException
+        from dvc_data.index.index import DataIndexError
 
         try:
             content: bytes = DVCFileSystem(str(self.root), rev=revision).read_bytes(path)
-        except (OSError, DvcException) as error:
-            raise UnreadableFileError(f"DVC's cache lacks {path} of {revision[:7]} ({error}): `dvc pull`.") from None
+        except (OSError, DvcException, DataIndexError) as error:
+            raise UnreadableFileError(
+                f"DVC's cache lacks {path} of the experiment {revision[:7]} ({str(error).splitlines()[0]}): "
+                "run `dvc pull`, or remove the experiment with `dvc exp remove` and run this again."
+            ) from None
         return content
 
     def git(self, *arguments: str) -> str:
@@ -141,4 +152,6 @@ class Repository:
     def _environment(self, threads: int | None) -> Mapping[str, str]:
         # DVC's queue calls `dvc` by name, and stages call `python`: those beside this interpreter.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        return os.environ | {"PATH": path} | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+        # Queued runs work in folders of their own, where a relative path would be another one.
+        cache = {"HYBRIDVAE_CACHE": str(cache_folder().resolve())}
+        return os.environ | {"PATH": path} | cache | ({"OMP_NUM_THREADS": str(threads)} if threads else {})

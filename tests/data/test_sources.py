@@ -235,15 +235,33 @@ def test_a_family_is_written_out_by_name_and_a_block_of_its_own_comes_first():
     books = declared({"families": {"shop": FAMILY}}, "shop-Books")
     assert books.block == {
         "kind": "url",
+        "licence": None,
         "reviews": "http://a/Books.gz",
         "metadata": "http://a/meta_Books.gz",
         "reviews_sha256": "ab",
         "metadata_sha256": None,
     }
+    without = {"kind": "url", "reviews": "http://a/{name}", "reviews_sha256": None, "names": ["b-c"]}
+    assert declared({"families": {"my-shop": without}}, "my-shop-b-c").block["metadata"] is None
     assert books.sha256 == "ab" and books.hash_key.format("x") == "families.shop.x.Books"
     own = {"kind": "file", "reviews": "b.jsonl"}
     both = declared({"sources": {"shop-Books": own}, "families": {"shop": FAMILY}}, "shop-Books")
     assert both.block == own and both.hash_key.format("x") == "sources.shop-Books.x"
+
+
+@pytest.mark.parametrize(
+    ("block", "words"),
+    [
+        ({"reviews": "http://a/{name}"}, "families.shop.names is missing"),
+        (None, "families.shop.names is missing"),
+        ({"names": [2018], "reviews": "http://a/{name}"}, "families.shop.names is 2018: it must be a text"),
+        (FAMILY | {"reviews_sha": {"Books": "ab"}}, "families.shop.reviews_sha is not a parameter"),
+        (FAMILY | {"reviews_sha256": "ab"}, "families.shop.reviews_sha256 is 'ab': it must be a block"),
+    ],
+)
+def test_a_wrong_family_is_refused_in_words(block, words):
+    with pytest.raises(BadParameterError, match=words):
+        datasets({"families": {"shop": block}})
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,8 @@ def test_a_failed_run_is_quoted_by_its_own_sentence():
     said = "Running stage\nvalidate: the loss is infinite.\nERROR: failed to reproduce\n"
     assert Queue(FakeRepository(said)).last_words("x") == "validate: the loss is infinite."
     assert Queue(FakeRepository("ERROR: no disk\n\n")).last_words("x") == "ERROR: no disk"
+    said = "validate: ease on tiny: NDCG@10 0.2; wrote data/validate in 1 s\ntrain: it broke.\nERROR: failed\n"
+    assert Queue(FakeRepository(said)).last_words("x") == "train: it broke.", "and not what an earlier stage said"
 
 
 def test_seeds_are_put_together_and_nothing_else_is():

@@ -111,7 +111,9 @@ class Targets:
     part: int
 
 
-def read_interactions(fit: Path, *more: Path, upto: Part, vectors: Path | FloatArray | None = None) -> Interactions:
+def read_interactions(
+    fit: Path, *more: Path, upto: Part, vectors: Path | str | FloatArray | None = None
+) -> Interactions:
     """Read the rows that `split` wrote, up to and including the part `upto`.
 
     Args:
@@ -141,7 +143,7 @@ def read_interactions(fit: Path, *more: Path, upto: Part, vectors: Path | FloatA
         items=items["item_id"].to_numpy(dtype=object),
         titles=items["title"].to_numpy(dtype=object),
         cold=items["cold"].to_numpy(),
-        item_vectors=load_file(vectors)["vectors"] if isinstance(vectors, Path) else vectors,
+        item_vectors=load_file(vectors)["vectors"] if isinstance(vectors, Path | str) else vectors,
     )
 
 

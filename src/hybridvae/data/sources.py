@@ -65,6 +65,28 @@ _KINDS: dict[str, type[FileSource] | type[UrlSource] | type[PackageSource]] = {
 
 
 @dataclass(frozen=True)
+class Family:
+    """Data sets behind addresses that differ in a name alone, written {name} in them."""
+
+    names: tuple[str, ...]
+    reviews: str
+    metadata: str | None = None
+    reviews_sha256: dict[str, str] | None = None  # by name, where it is known
+    metadata_sha256: dict[str, str] | None = None
+    licence: str | None = None
+    kind: Literal["url", "file"] = "url"
+
+    def block(self, name: str) -> Block:
+        """The block of one of its data sets."""
+        block: Block = {"kind": self.kind, "licence": self.licence}
+        for role in ("reviews", "metadata"):
+            address: str | None = getattr(self, role)
+            block[role] = address.replace("{name}", name) if address else None
+            block[f"{role}_sha256"] = (getattr(self, f"{role}_sha256") or {}).get(name)
+        return block
+
+
+@dataclass(frozen=True)
 class Declared:
     """A data set as sources.yaml declares it.
 
@@ -108,17 +130,12 @@ def declared(catalogue: Mapping[str, Any], dataset: str) -> Declared:
     Raises:
         BadParameterError: there is none; the message has the names that are near.
     """
-    sources, families = catalogue.get("sources") or {}, catalogue.get("families") or {}
-    if isinstance(block := sources.get(dataset), Mapping):
+    if isinstance(block := (catalogue.get("sources") or {}).get(dataset), Mapping):
         return Declared(dataset, dict(block), f"sources.{dataset}.{{}}")
-    family, _, name = str(dataset).partition("-")
-    if name in families.get(family, {}).get("names", []):
-        of_family = families[family]
-        block = {key: value for key, value in of_family.items() if key != "names" and not isinstance(value, Mapping)}
-        for role in ("reviews", "metadata"):
-            block[role] = of_family[role].format(name=name)
-            block[f"{role}_sha256"] = of_family.get(f"{role}_sha256", {}).get(name)
-        return Declared(dataset, block, f"families.{family}.{{}}.{name}")
+    for family, of_family in _families(catalogue).items():
+        for name in of_family.names:
+            if dataset == f"{family}-{name}":
+                return Declared(dataset, of_family.block(name), f"families.{family}.{{}}.{name}")
     raise BadParameterError(
         f"there is no data set {dataset!r} in sources.yaml: {_near(str(dataset), datasets(catalogue))}; "
         "`python -m hybridvae source REVIEWS [METADATA]` prints a block for your files."
@@ -127,9 +144,13 @@ def declared(catalogue: Mapping[str, Any], dataset: str) -> Declared:
 
 def datasets(catalogue: Mapping[str, Any]) -> list[str]:
     """The names of all declared data sets."""
-    families = catalogue.get("families") or {}
-    of_families = [f"{family}-{name}" for family, block in families.items() for name in block["names"]]
+    of_families = [f"{family}-{name}" for family, block in _families(catalogue).items() for name in block.names]
     return [*(catalogue.get("sources") or {}), *of_families]
+
+
+def _families(catalogue: Mapping[str, Any]) -> dict[str, Family]:
+    families = catalogue.get("families") or {}
+    return {name: parse_config(Family, block, where=f"families.{name}") for name, block in families.items()}
 
 
 def _near(name: str, names: list[str]) -> str:

@@ -16,7 +16,7 @@ from hybridvae.repository import Repository
 VALIDATION = "validation ndcg@10"  # by which choices are made
 TEST = ("test full ndcg@10", "test sampled ndcg@10")
 FIGURES = [VALIDATION, *TEST]
-_ASIDE = {"models", "grid", "ablation", "device"}  # blocks that make no experiment another one
+_ASIDE = {"models", "sources", "grid", "ablation", "device"}  # blocks that make no experiment another one
 _BEFORE = ("fetch", "clean", "split", "embed")
 _STEPS = ("validate", "train", "evaluate")
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir, redirect_stdout, suppress
@@ -64,7 +65,7 @@ class Queue:
 
     def work(
         self,
-        names: list[str],
+        runs: Mapping[str, Run],
         *,
         jobs: int,
         threads: int,
@@ -85,10 +86,10 @@ class Queue:
             HybridVAEError: the workers ended, were started once more, and ended again with runs left.
         """
         asked, stalls = 0.0, 0
-        waits, done, failed = set(names), set[str](), dict[str, str]()
+        waits, done, failed = set(runs), set[str](), dict[str, str]()
         ended: set[str] = set()  # without an experiment, when the queue was last asked
         self._start(jobs, threads)
-        with progress(doing=label, unit="runs", total=len(names)) as bar:
+        with progress(doing=label, unit="runs", total=len(runs)) as bar:
             try:
                 while waits:
                     time.sleep(_LOOK)
@@ -102,7 +103,8 @@ class Queue:
                         gone = {name for name in waits if states.get(name) not in (_WAITING, _RUNNING)}
                         for name in gone & (ended | {name for name in gone if states.get(name) == _FAILED}):
                             failed[name] = self.last_words(name)
-                            tqdm.write(f"{name} failed: {failed[name]}")
+                            values = ", ".join(f"{key}={value}" for key, value in runs[name][0].items())
+                            tqdm.write(f"{name} ({values}) failed: {failed[name]}", file=sys.stderr)
                         ended, waits = gone, waits - set(failed)
                         waiting = {name for name in waits if states.get(name) == _WAITING}
                         waits -= self._removed(unwanted(waiting))
@@ -119,7 +121,7 @@ class Queue:
             except KeyboardInterrupt:
                 self._stop(waits)
                 raise HybridVAEError(
-                    f"stopped with {len(done)} of {len(names)} runs done: the same command goes on from here."
+                    f"stopped with {len(done)} of {len(runs)} runs done: the same command goes on from here."
                 ) from None
         return failed
 
@@ -130,7 +132,7 @@ class Queue:
         except HybridVAEError as error:  # it ended before it could say a word
             said = str(error)
         lines = [line.strip() for line in said.splitlines() if line.strip()]
-        sentences = [line for line in lines if re.match(r"(fetch|clean|split|embed|validate): ", line)]
+        sentences = [line for line in lines if re.match(r"[a-z]+: ", line) and "; wrote " not in line]
         return (sentences or lines or ["it said nothing"])[-1]
 
     def _start(self, jobs: int, threads: int) -> None:
@@ -154,5 +156,8 @@ class Queue:
 
 
 def _value(value: Any) -> str:
-    """A value as DVC's --set-param reads it."""
-    return value if isinstance(value, str) else json.dumps(value)
+    """A value as DVC's --set-param reads it, by the grammar of Hydra: a text in quotes, as what it is otherwise."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    quoted = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), value)
+    return f"'{quoted}'"

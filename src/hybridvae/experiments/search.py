@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from tqdm import tqdm
 
@@ -42,15 +42,16 @@ class Trial:
     changes: Mapping[str, Any]
     stages: tuple[str, ...] = ("validate",)
 
+    @classmethod
+    def of(cls, model: str, blocks: Mapping[str, Mapping[str, Any]], seed: int, stages: tuple[str, ...]) -> Self:
+        """A trial of whole blocks of parameters, by name, with a seed."""
+        values = {f"{block}.{key}": value for block, of_block in blocks.items() for key, value in of_block.items()}
+        return cls(model, values | {"seed": seed}, stages)
+
     @property
     def targets(self) -> list[str]:
         """The stages as DVC calls them."""
         return [stage if stage == "embed" else f"{stage}@{self.model}" for stage in self.stages]
-
-    @property
-    def as_run(self) -> Run:
-        """The trial as DVC's queue takes it."""
-        return self.changes, self.targets, _HANDED_OVER[self.stages[0]]
 
     def block(self, params: Block) -> Block:
         """The model's whole block of parameters.
@@ -121,9 +122,11 @@ class Search:
         Raises:
             HybridVAEError: DVC refused; what was done until then is kept.
         """
-        named = {self.name(trial): trial for trial in trials}
+        names = [self.name(trial) for trial in trials]
+        named = dict(zip(names, trials, strict=True))
         self._collect()
-        missing = [name for name in named if name not in self._revisions()]
+        known = self._revisions()
+        missing = [name for name in named if name not in known]
         tqdm.write(f"{label}: {len(named)} trials, {len(missing)} to run, {self.jobs} at a time")
         failed: dict[str, str] = {}
 
@@ -131,7 +134,8 @@ class Search:
             """Which of the names that wait are of models whose time is over."""
             if minutes is None:
                 return set()
-            done, seconds, taken = self._revisions(), self._seconds(), defaultdict[str, float](float)
+            done = {one.name for one in (*self.repository.experiments(), *self.clone.experiments())}
+            seconds, taken = self._seconds(), defaultdict[str, float](float)
             for name, trial in named.items():
                 if name in done:
                     taken[trial.model] += seconds[self._key(trial)].get("validate", 0.0) / self.jobs
@@ -142,16 +146,16 @@ class Search:
             if missing:
                 for name in missing:
                     named[name].block(self.params)  # a wrong key or value is worth no run
-                queue = Queue(self.clone)
-                queue.submit({name: named[name].as_run for name in missing}, label=label)
-                failed = queue.work(missing, jobs=self.jobs, threads=self.threads, label=label, unwanted=spent)
+                queue, runs = Queue(self.clone), {name: self._as_run(named[name]) for name in missing}
+                queue.submit(runs, label=label)
+                failed = queue.work(runs, jobs=self.jobs, threads=self.threads, label=label, unwanted=spent)
         finally:
             self._collect()
         revisions, seconds = self._revisions(), self._seconds()
         notes = {name: failed.get(name, "" if name in revisions else "not run: the time was over") for name in named}
         return [
             Outcome(trial, name, revisions.get(name), notes[name], seconds[self._key(trial)])
-            for name, trial in named.items()
+            for name, trial in zip(names, trials, strict=True)
         ]
 
     def name(self, trial: Trial) -> str:
@@ -186,14 +190,24 @@ class Search:
         figure: float = self.repository.yaml(f"metrics/tuning/{model}.json", outcome.revision)[f"{model} {VALIDATION}"]
         return figure
 
+    def _as_run(self, trial: Trial) -> Run:
+        """A trial as DVC's queue takes it: what is set already need not be set, and what is not there is added."""
+        changes = {}
+        for key, value in trial.changes.items():
+            block, _, name = key.rpartition(".")
+            there = name in ((value_at(self.params, block) if block else self.params) or {})
+            if not there or value_at(self.params, key) != value:
+                changes[key if there else f"+{key}"] = value
+        return changes, trial.targets, _HANDED_OVER[trial.stages[0]]
+
     def _collect(self) -> None:
-        """Bring the experiments that were made in the clone to the repository."""
+        """Move the experiments that were made in the clone to the repository."""
         if self.clone is not self.repository:
-            self.repository.fetch_experiments(self.clone)
+            self.repository.take_experiments(self.clone)
 
     def _revisions(self) -> dict[str, str]:
-        """Name -> commit of every experiment there is."""
-        return {one.name: one.revision for one in (*self.repository.experiments(), *self.clone.experiments())}
+        """Name -> commit of every experiment of the repository."""
+        return {one.name: one.revision for one in self.repository.experiments()}
 
     def _seconds(self) -> dict[str, dict[str, float]]:
         """By `_key` what the stages of a trial took when they were last run here: stage -> seconds."""

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 from hybridvae.arrays import FloatArray
 from hybridvae.data.interactions import Interactions
-from hybridvae.dependencies import fingerprint, model_file
+from hybridvae.dependencies import PACKAGE, fingerprint, model_file
 from hybridvae.errors import BadParameterError
 from hybridvae.files import atomic_path
 from hybridvae.models._base import Context, EpochMetrics, OnEpoch, Validation
@@ -152,10 +153,7 @@ def state_folder(
     """
     if context.state is None:
         return None
-    code = [model_file(name)]
-    with suppress(TypeError):  # of what is not written in Python, such as None
-        code.append(Path(inspect.getsourcefile(inspect.unwrap(validation)) or ""))  # type: ignore[arg-type]
-    code = [file for file in code if file.is_file()]  # a notebook's cells are in none
+    code = [model_file(name)] + ([] if validation is None else _written_in(validation))
     chosen = validation is not None
     facts = [name, asdict(config), context.seed, str(device), torch.__version__, chosen, fingerprint(*code)]
     digest = hashlib.sha256(json.dumps(facts).encode())
@@ -165,6 +163,17 @@ def state_folder(
         if array is not None:
             digest.update(np.ascontiguousarray(array).tobytes())
     return context.state.folder(digest.hexdigest()[:32])
+
+
+def _written_in(function: Callable[..., Any]) -> list[Path]:
+    """The file that a function is written in; the whole package where that is not known, as of a notebook's cell."""
+    while isinstance(function, partial):
+        function = function.func
+    with suppress(TypeError):
+        source = inspect.getsourcefile(function if inspect.isroutine(function) else type(function))
+        if source and Path(source).is_file():
+            return [Path(source)]
+    return sorted(PACKAGE.rglob("*.py"))
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], header: dict[str, str]) -> None:
