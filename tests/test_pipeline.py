@@ -84,6 +84,16 @@ def test_a_parameter_of_a_model_retrains_that_model_alone(done, tmp_path):
     assert sorted(back) == ["compare", "visualize"], "what was computed before comes from the run cache"
 
 
+def test_the_loop_of_the_vaes_makes_those_stale_and_no_other_model(done, tmp_path):
+    project = clone_with_outputs(done, tmp_path / "clone", tmp_path / "cache")
+    project.run("dvc", "checkout")
+    shared = project.folder / "src/hybridvae/models/_vae.py"
+    shared.write_text(shared.read_text() + "# another loop\n")
+    project.run("dvc", "repro", "--single-item", "fetch", "clean", "split", "fingerprint")
+    assert "up to date" in project.run("dvc", "status", "validate@popularity", "validate@lightgcn")
+    assert "models.hybridvae" in project.run("dvc", "status", "validate@hybridvae", "evaluate@hybridvae")
+
+
 def test_push_clone_and_pull_leave_three_stages_to_run(done, remote, tmp_path):
     url, options = remote
     origin = clone_with_outputs(done, tmp_path / "origin", tmp_path / "unused")
@@ -168,7 +178,7 @@ def test_a_mistake_ends_in_one_sentence(done, tmp_path):
     project = clone(done, tmp_path / "clone", Path(done.environment["HYBRIDVAE_CACHE"]))
     project.run("dvc", "repro", "--single-item", "fetch", "clean", "split")
     for stage, change, words in [
-        ("fetch.py", {"dataset": "nowhere"}, "sources.nowhere is not declared"),
+        ("fetch.py", {"dataset": "nowhere"}, "there is no data set 'nowhere' in sources.yaml"),
         ("clean.py", {"clean__min_user_ratings": 10_000}, "nothing is left after the k-core"),
         ("split.py", {"split__strategy": "random"}, "use one of temporal, leave_one_out, global_temporal, cold_items"),
         ("validate.py hybridvae", {"hybridvae__colour": "blue"}, "hybridvae.colour is not a parameter"),
