@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -22,7 +22,12 @@ _PATIENCE = 3  # questions with no worker alive before they are started again
 _WAITING, _RUNNING, _FAILED = "Queued", "Running", "Failed"
 
 
-Run = tuple[Mapping[str, Any], list[str], Sequence[str]]  # parameters to set, targets, folders to hand over
+class Run(NamedTuple):
+    """What is queued: parameters to set, stages to run, and folders that the run's copy of the repository is given."""
+
+    changes: Mapping[str, Any]
+    targets: Sequence[str]
+    folders: Sequence[str]
 
 
 class Queue:
@@ -54,9 +59,9 @@ class Queue:
             self.repository.dvc("queue", "remove", *spent)
         missing = [name for name in runs if states.get(name) not in (_WAITING, _RUNNING)]
         for name in progress(missing, doing=f"{label}, queue", unit="runs"):
-            changes, targets, handed = runs[name]
+            changes, targets, folders = runs[name]
             values = [word for key, value in changes.items() for word in ("--set-param", f"{key}={_value(value)}")]
-            copied = [word for path in handed for word in ("--copy-paths", path)]
+            copied = [word for path in folders for word in ("--copy-paths", path)]
             how = ["--queue", "--single-item", *copied, "--name", name]
             with redirect_stdout(StringIO()), chdir(Path.cwd()):  # DVC leaves for the repository's folder
                 refused = dvc(["--cd", str(self.repository.root), "exp", "run", *how, *values, *targets])
@@ -103,7 +108,7 @@ class Queue:
                         gone = {name for name in waits if states.get(name) not in (_WAITING, _RUNNING)}
                         for name in gone & (ended | {name for name in gone if states.get(name) == _FAILED}):
                             failed[name] = self.last_words(name)
-                            values = ", ".join(f"{key}={value}" for key, value in runs[name][0].items())
+                            values = ", ".join(f"{key}={value}" for key, value in runs[name].changes.items())
                             tqdm.write(f"{name} ({values}) failed: {failed[name]}", file=sys.stderr)
                         ended, waits = gone, waits - set(failed)
                         waiting = {name for name in waits if states.get(name) == _WAITING}

@@ -198,7 +198,7 @@ class Search:
             there = name in ((value_at(self.params, block) if block else self.params) or {})
             if not there or value_at(self.params, key) != value:
                 changes[key if there else f"+{key}"] = value
-        return changes, trial.targets, _HANDED_OVER[trial.stages[0]]
+        return Run(changes, trial.targets, _HANDED_OVER[trial.stages[0]])
 
     def _collect(self) -> None:
         """Move the experiments that were made in the clone to the repository."""
