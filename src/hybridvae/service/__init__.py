@@ -1,4 +1,4 @@
-"""The recommendation service: an API and a page in front of the trained models."""
+"""How is it served: an HTTP interface and a page in front of the trained models."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
