@@ -85,7 +85,7 @@ def test_the_changelog_names_the_version_of_the_code():
 
 
 def test_the_guide_is_one_page_and_names_every_room_in_the_order_of_imports():
-    assert len(GUIDE.splitlines()) <= 125
+    assert len(GUIDE.splitlines()) <= 135
     table = re.findall(r"^\| (`.*?) \|", GUIDE, re.MULTILINE)
     places = [place.strip("`") for row in table for place in row.split(", ")]
     rooms = [place.rstrip("/") for place in places if place.endswith("/")]

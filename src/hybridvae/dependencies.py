@@ -1,8 +1,8 @@
 """Which modules decide a result, read from the import statements of the code itself.
 
-DVC must run a stage again when a module that decides its result has changed, and a fit that was interrupted must not go
-on from the state that other code left. dvc.yaml lists for each stage what is found here, and a test compares the two;
-the stage `fingerprint` and interrupted fits call this module.
+DVC must run a stage again when a module that decides its result has changed, and an interrupted fit must not go on from
+a state that was written by different code. `deps` in dvc.yaml must match what this module finds, which a test checks.
+The stage `fingerprint` calls it, and `models/_training.py` does when a fit looks for an earlier state.
 """
 
 import ast

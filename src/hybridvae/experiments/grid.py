@@ -1,4 +1,4 @@
-"""Grids of parameters: their points, and the way of a winner into params.yaml."""
+"""Lists the combinations of a grid, and writes the best one into params.yaml."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product

@@ -1,4 +1,4 @@
-"""Runs on DVC's queue, waited for with a progress bar."""
+"""Submits runs to DVC's queue and waits for them with a progress bar."""
 
 import json
 import re

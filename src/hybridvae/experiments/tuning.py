@@ -1,4 +1,4 @@
-"""A grid of parameters, from params.yaml through a search back into params.yaml."""
+"""Tunes a model: reads its grid from params.yaml, runs it, and writes the best values back."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

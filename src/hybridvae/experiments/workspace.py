@@ -1,4 +1,4 @@
-"""Clones of the repository in which searches run on other data sets and splits than params.yaml names."""
+"""Clones of the repository in which benchmarks and ablations run, so that params.yaml here stays as it is."""
 
 import hashlib
 import shutil
