@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -12,6 +12,8 @@ import yaml
 from hybridvae.config import Block
 from hybridvae.errors import HybridVAEError, UnreadableFileError
 from hybridvae.files import cache_folder, parse_yaml
+
+_COPY = "refs/hybridvae/copy"  # of one commit on its way between a repository and a clone
 
 
 @dataclass(frozen=True)
@@ -81,13 +83,37 @@ class Repository:
                 found.append(Experiment(parts[4], revision, parts[2] + parts[3]))
         return found
 
+    def copy_head(self, clone: "Repository") -> bool:
+        """Check the files of HEAD out in a clone, as one commit without history, whose message is HEAD's hash.
+
+        DVC gives each run of its queue a copy of the whole history, which takes longer than many a fit.
+
+        Returns:
+            Whether the clone had the files of another commit, or none.
+        """
+        head = self.git("rev-parse", "HEAD").strip()
+        if clone.git("for-each-ref", "--format=%(subject)", _COPY).strip() == head:
+            return False
+        self.git("update-ref", _COPY, self.git("commit-tree", "HEAD^{tree}", "-m", head).strip())
+        clone.git("fetch", "--quiet", str(self.root.resolve()), f"+{_COPY}:{_COPY}")  # which asks for a name
+        self.git("update-ref", "-d", _COPY)
+        clone.git("checkout", "--quiet", "--force", "--detach", _COPY)
+        return True
+
     def take_experiments(self, clone: "Repository") -> None:
-        """Move all experiments of a clone here."""
-        if references := [experiment.reference for experiment in clone.experiments()]:
-            specifications = (f"+{reference}:{reference}" for reference in references)
-            self.git("fetch", "--quiet", "--no-write-fetch-head", str(clone.root.resolve()), *specifications)
-            for reference in references:
-                clone.git("update-ref", "-d", reference)
+        """Move all experiments of a clone here: onto the commits whose files the clone had, see `copy_head`."""
+        for made in clone.experiments():
+            message = clone.git("log", "--max-count=1", "--format=%B", made.revision)
+            baseline = clone.git("log", "--max-count=1", "--format=%s", made.baseline).strip()
+            self.git(
+                "fetch", "--quiet", "--no-write-fetch-head", str(clone.root.resolve()), f"+{made.reference}:{_COPY}"
+            )
+            if self._call("git", "cat-file", "-e", f"{baseline}^{{commit}}").returncode:  # history was rewritten
+                baseline = self.git("rev-parse", "HEAD").strip()
+            commit = self.git("commit-tree", f"{_COPY}^{{tree}}", "-p", baseline, "-m", message).strip()
+            self.git("update-ref", replace(made, baseline=baseline).reference, commit)
+            self.git("update-ref", "-d", _COPY)
+            clone.git("update-ref", "-d", made.reference)
 
     def read_output(self, path: str, revision: str) -> bytes:
         """A file of a stage's outputs, as it was at a revision, from DVC's cache.

@@ -166,20 +166,41 @@ def git_repository(tmp_path):
     return Repository(tmp_path / "origin")
 
 
-def test_experiments_of_a_clone_move_to_the_repository_whatever_they_were_made_from(git_repository, tmp_path):
+def test_a_clone_has_the_files_of_head_and_no_history(git_repository, tmp_path):
     clone = Repository(tmp_path / "clone")
-    git_repository.git("clone", "--quiet", str(git_repository.root), str(clone.root))
+    git_repository.git("init", "--quiet", str(clone.root))
+    assert git_repository.copy_head(clone) and not git_repository.copy_head(clone)
+    assert clone.yaml("params.yaml") == {"seed": 1}
+    (git_repository.root / "params.yaml").write_text("seed: 2\n")
+    git_repository.git("commit", "--quiet", "--all", "--message", "x")
+    (clone.root / "params.yaml").write_text("seed: 7\n")  # as a search sets it
+    assert git_repository.copy_head(clone) and clone.yaml("params.yaml") == {"seed": 2}
+    assert clone.git("rev-list", "--count", "HEAD").strip() == "1"
+    assert not git_repository.git("for-each-ref", "refs/hybridvae"), "nothing is left behind"
+
+
+def test_experiments_of_a_clone_move_onto_the_commits_that_they_are_of(git_repository, tmp_path):
+    clone, baselines = Repository(tmp_path / "clone"), []
+    git_repository.git("init", "--quiet", str(clone.root))
+    for key, value in (("user.name", "Test"), ("user.email", "test@example.org")):
+        clone.git("config", key, value)
     for number in (1, 2):
-        (clone.root / "params.yaml").write_text(f"seed: {number + 1}\n")
-        clone.git("-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "--quiet", "--all", "--message", "x")
-        baseline, commit = clone.git("rev-parse", "HEAD~1").strip(), clone.git("rev-parse", "HEAD").strip()
-        clone.git("update-ref", f"refs/exps/{baseline[:2]}/{baseline[2:]}/try-{number}", commit)
+        git_repository.copy_head(clone)
+        baselines.append(git_repository.git("rev-parse", "HEAD").strip())
+        (clone.root / "params.yaml").write_text(f"seed: {number}0\n")
+        commit = clone.git("stash", "create").strip()
+        copy = clone.git("rev-parse", "HEAD").strip()
+        clone.git("update-ref", f"refs/exps/{copy[:2]}/{copy[2:]}/try-{number}", commit)
+        (git_repository.root / "params.yaml").write_text(f"seed: {number + 1}\n")
+        git_repository.git("commit", "--quiet", "--all", "--message", "x")
     clone.git("update-ref", "refs/exps/exec/EXEC_HEAD", "HEAD")  # which is none
     git_repository.take_experiments(clone)
-    assert sorted(one.name for one in git_repository.experiments()) == ["try-1", "try-2"]
-    assert not clone.experiments()
-    last = next(one for one in git_repository.experiments() if one.name == "try-2")
-    assert git_repository.yaml("params.yaml", last.revision) == {"seed": 3}
+    found = {one.name: one for one in git_repository.experiments()}
+    assert {name: one.baseline for name, one in found.items()} == {"try-1": baselines[0], "try-2": baselines[1]}
+    for number, (name, one) in enumerate(sorted(found.items()), start=1):
+        assert git_repository.yaml("params.yaml", one.revision) == {"seed": 10 * number}, name
+        assert git_repository.git("rev-parse", f"{one.revision}^").strip() == one.baseline
+    assert not clone.experiments() and not git_repository.git("for-each-ref", "refs/hybridvae")
 
 
 def test_what_is_not_committed_is_not_searched(git_repository):

@@ -40,20 +40,18 @@ def workspace(repository: Repository, dataset: str, strategy: str) -> Iterator[R
 
 def _prepare(clone: Repository, repository: Repository, dataset: str, strategy: str) -> None:
     """Bring a clone to the commit of the repository and its data to the stage `embed`."""
-    root = str(repository.root.resolve())
     if not (clone.root / ".git").exists():
         partial = clone.root.with_name(f"{clone.root.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)  # of a command that was stopped
-        repository.git("clone", "--quiet", root, str(partial))
+        repository.git("init", "--quiet", str(partial))
         partial.rename(clone.root)
-    before = clone.git("rev-parse", "HEAD")
-    clone.git("fetch", "--quiet", root, "HEAD")
-    clone.git("checkout", "--quiet", "--force", "--detach", "FETCH_HEAD")
-    if clone.git("rev-parse", "HEAD") != before:
-        clone.dvc("queue", "remove", "--queued")  # its waiting runs are of the commit before
     for key in ("user.name", "user.email"):  # DVC commits experiments
         if value := repository.git("config", "--default", "", "--get", key).strip():
             clone.git("config", key, value)
+    if repository.copy_head(clone):
+        clone.dvc("queue", "remove", "--queued")  # its waiting runs are of the commit before
+        # DVC reads the lock again and again in each run, which needs no more than what `repro` enters here.
+        (clone.root / "dvc.lock").unlink()
     clone.dvc("cache", "dir", "--local", repository.dvc("cache", "dir").strip())
     write_parameters(clone.root / "params.yaml", {"dataset": dataset, "split": {"strategy": strategy}})
     clone.dvc("repro", "embed", "fingerprint")
