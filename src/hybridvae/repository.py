@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import yaml
 
@@ -171,9 +172,14 @@ class Repository:
         return done.stdout
 
     def _call(self, *command: str, threads: int | None = None) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            command, cwd=self.root, env=self._environment(threads), capture_output=True, text=True, check=False
-        )
+        # Into files and not through pipes: DVC's workers would keep those open, and a pipe is read to its end.
+        with TemporaryFile("w+", encoding="utf-8") as out, TemporaryFile("w+", encoding="utf-8") as errors:
+            done = subprocess.run(
+                command, cwd=self.root, env=self._environment(threads), stdout=out, stderr=errors, check=False
+            )
+            out.seek(0)
+            errors.seek(0)
+            return subprocess.CompletedProcess(command, done.returncode, out.read(), errors.read())
 
     def _environment(self, threads: int | None) -> Mapping[str, str]:
         # DVC's queue calls `dvc` by name, and stages call `python`: those beside this interpreter.
