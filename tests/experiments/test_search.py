@@ -1,7 +1,9 @@
 """Trials: what they are called, which of them run, and where they are kept."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -207,3 +209,10 @@ def test_what_is_not_committed_is_not_searched(git_repository):
     (git_repository.root / "params.yaml").write_text("seed: 2\n")
     with pytest.raises(HybridVAEError, match="commit your changes of src, stages"), workspace(git_repository, "x", "y"):
         pass
+
+
+def test_a_command_is_not_waited_for_longer_than_it_runs_by_what_it_starts(tmp_path):
+    """As `dvc queue start` does, whose workers go on and have its standard output."""
+    pid = int(Repository(tmp_path)._checked("sh", "-c", "sleep 60 & echo $!"))
+    os.kill(pid, 0)  # raises where it has ended
+    os.kill(pid, signal.SIGTERM)
