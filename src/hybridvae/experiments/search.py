@@ -1,7 +1,7 @@
 """The search behind `make tune`, `make benchmark` and `make ablation`: trials on DVC's queue, kept as DVC experiments.
 
 A *trial* is some stages of one model with some parameters changed. It is run once and becomes a DVC experiment, whose
-name is a hash of everything that decides its result: code, data and parameters. The experiments are the record of what
+name is a hash of its stages, code, data and parameters. The experiments are the record of what
 was tried: `dvc exp show` and `make experiments` list them. A trial that any of these commands has run is not run again,
 and a search that was stopped continues with the missing trials.
 """
