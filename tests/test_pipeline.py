@@ -10,8 +10,12 @@ import zipfile
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import yaml
 from projects import MODELS, ROOT, STAGES, clone, clone_with_outputs, new_project
+
+from hybridvae.errors import UnreadableFileError
+from hybridvae.repository import Repository
 
 
 def test_the_pipeline_runs_in_order_from_raw_files_to_the_table(done):
@@ -111,6 +115,15 @@ def test_push_clone_and_pull_leave_three_stages_to_run(done, remote, tmp_path):
     assert not (stranger.folder / "data/clean").exists()
     assert stranger.ran("dvc", "repro") == ["fetch", "clean", "split"]
     assert stranger.run("git", "status", "--porcelain") == ""
+
+
+def test_an_output_is_read_from_the_cache_at_any_revision_or_said_to_be_missing(done, tmp_path):
+    path = "data/validate/tiny/hybridvae/fit.json"
+    kept = clone_with_outputs(done, tmp_path / "kept", tmp_path / "cache")
+    assert Repository(kept.folder).read_output(path, "HEAD") == (done.folder / path).read_bytes()
+    bare = clone(done, tmp_path / "bare", tmp_path / "cache")
+    with pytest.raises(UnreadableFileError, match=r"DVC's cache lacks data/validate/.* `dvc exp remove`"):
+        Repository(bare.folder).read_output(path, "HEAD")
 
 
 def test_nothing_with_ratings_is_ever_pushed():
