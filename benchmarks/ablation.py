@@ -78,7 +78,7 @@ def ablate(dataset: str, n_seeds: int, jobs: int, *, epochs: int | None = None) 
         report = {
             "dataset": dataset,
             "command": command_typed("ablation"),
-            "commit": clone.git("rev-parse", "HEAD").strip(),
+            "commit": clone.copied_head(),
             "epochs": params[MODEL]["epochs"],
             "seeds": seeds,
             "variants": {

@@ -129,7 +129,7 @@ def benchmark(arguments: argparse.Namespace) -> None:
         report = {
             "dataset": dataset,
             "command": command_typed("benchmark"),
-            "commit": clone.git("rev-parse", "HEAD").strip(),
+            "commit": clone.copied_head(),
             "raw_sha256": raw_sha256,
             "split": strategy,
             "seeds": seeds,

@@ -178,6 +178,7 @@ def test_a_clone_has_the_files_of_head_and_no_history(git_repository, tmp_path):
     (clone.root / "params.yaml").write_text("seed: 7\n")  # as a search sets it
     assert git_repository.copy_head(clone) and clone.yaml("params.yaml") == {"seed": 2}
     assert clone.git("rev-list", "--count", "HEAD").strip() == "1"
+    assert clone.copied_head() == git_repository.git("rev-parse", "HEAD").strip(), "reports name this commit"
     assert not git_repository.git("for-each-ref", "refs/hybridvae"), "nothing is left behind"
 
 
