@@ -141,7 +141,8 @@ class Search:
                     taken[trial.model] += seconds[self._key(trial)].get("validate", 0.0) / self.jobs
             return {name for name in names if taken[named[name].model] >= 60 * minutes}
 
-        missing = [name for name in missing if name not in spent(set(missing))]
+        too_late = spent(set(missing))
+        missing = [name for name in missing if name not in too_late]
         try:
             if missing:
                 for name in missing:
