@@ -96,14 +96,14 @@ class Repository:
         if clone.copied_head() == head:
             return False
         self.git("update-ref", _COPY, self.git("commit-tree", "HEAD^{tree}", "-m", head).strip())
-        clone.git("fetch", "--quiet", str(self.root.resolve()), f"+{_COPY}:{_COPY}")  # which asks for a name
+        clone.git("fetch", "--quiet", str(self.root.resolve()), _COPY)  # which asks for a name
         self.git("update-ref", "-d", _COPY)
-        clone.git("checkout", "--quiet", "--force", "--detach", _COPY)
+        clone.git("checkout", "--quiet", "--force", "--detach", "FETCH_HEAD")
         return True
 
     def copied_head(self) -> str:
         """Of a clone, the hash of the commit whose files it has, see `copy_head`; empty where it has none."""
-        return self.git("for-each-ref", "--format=%(subject)", _COPY).strip()
+        return self._call("git", "log", "--max-count=1", "--format=%s", "HEAD").stdout.strip()
 
     def take_experiments(self, clone: "Repository") -> None:
         """Move all experiments of a clone here: onto the commits whose files the clone had, see `copy_head`."""
