@@ -6,10 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from hybridvae.config import Block
+from hybridvae.errors import BadParameterError
 from hybridvae.files import atomic_path
 from hybridvae.seeds import random_generator
 
 Grid = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]]
+
+
+def block_of(params: Block, model: str) -> Block:
+    """A model's block of parameters, which may be empty.
+
+    Raises:
+        BadParameterError: there is no model of the name.
+    """
+    if model not in params["models"]:
+        known = ", ".join(params["models"])
+        raise BadParameterError(f"there is no model {model!r}: `models` in params.yaml has {known}.")
+    block: Block = params[model] or {}
+    return block
 
 
 def points(grid: Grid) -> list[Block]:

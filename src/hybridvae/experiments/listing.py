@@ -11,6 +11,7 @@ import pandas as pd
 
 from hybridvae.config import Block, value_at
 from hybridvae.errors import BadParameterError
+from hybridvae.experiments.grid import block_of
 from hybridvae.repository import Repository
 
 VALIDATION = "validation ndcg@10"  # by which choices are made
@@ -31,9 +32,7 @@ def experiments(root: Path, model: str) -> pd.DataFrame:
         BadParameterError: there is no model of the name, or no experiment of it.
     """
     repository = Repository(root)
-    if model not in repository.params["models"]:
-        known = ", ".join(repository.params["models"])
-        raise BadParameterError(f"there is no model {model!r}: `models` in params.yaml has {known}.")
+    block_of(repository.params, model)  # which refuses a name that is none
     stages = cache(lambda revision: repository.yaml("dvc.lock", revision).get("stages", {}))
     fit = f"validate@{model}"
     # An experiment holds all that its baseline held: it fitted the model if it did not find the fit there.

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from hybridvae.config import Block
 from hybridvae.data.sources import declared
 from hybridvae.errors import BadParameterError, HybridVAEError
-from hybridvae.experiments.grid import configurations, in_seeded_order, names_of, points, write_parameters
+from hybridvae.experiments.grid import block_of, configurations, in_seeded_order, names_of, points, write_parameters
 from hybridvae.experiments.search import Outcome, Search, Trial
 from hybridvae.files import write_csv
 from hybridvae.repository import Repository
@@ -89,15 +89,13 @@ def trials_of(params: Block, model: str, grid: str, limits: Limits) -> tuple[lis
     Raises:
         BadParameterError: the model is unknown or has no such grid, or the grid names what the model does not have.
     """
-    if model not in params["models"]:
-        known = ", ".join(params["models"])
-        raise BadParameterError(f"there is no model {model!r}: `models` in params.yaml has {known}.")
+    block = block_of(params, model)
     grids = {name: block for name, block in params["grid"].items() if name not in ("budget", "trial")}
     if grid not in grids:
         raise BadParameterError(f"there is no grid.{grid} in params.yaml: there are {', '.join(grids)}.")
     if model not in grids[grid]:
         raise BadParameterError(f"grid.{grid} has no {model}: it has {', '.join(grids[grid])}.")
-    block, names = params[model] or {}, grid_names(params, grid, model)
+    names = grid_names(params, grid, model)
     if unknown := [key for key in names if key not in block]:
         raise BadParameterError(f"grid.{grid}.{model} names {', '.join(unknown)}, which {model} does not have.")
     if grid == "search":  # the block itself comes first, and the budget is the same for every model
