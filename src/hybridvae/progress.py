@@ -1,8 +1,9 @@
 """Long work shows how far it is, in one style everywhere: stage, done of total, rate, time left.
 
-The line goes to the standard error, and only where that is a terminal.
+The line goes to the standard error, and only where that is a terminal. Warnings go there too, wherever it leads.
 """
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -48,3 +49,8 @@ def progress(
         bar_format=share + unit + left,
         disable=None,  # where the standard error is no terminal
     )
+
+
+def warn(sentence: str) -> None:
+    """Say in one line what a person should know of, though the work goes on."""
+    tqdm.write(f"{_stage}: warning: {sentence}" if _stage else f"warning: {sentence}", file=sys.stderr)
