@@ -9,10 +9,11 @@ from hybridvae.files import write_json
 def main() -> str:
     report = split(data("clean"), data("split"), block("split", SplitConfig))
     write_json(metrics("split.json"), {"dataset": DATASET, **report})
-    tied = report["share_of_users_with_tied_boundary"]
+    tied, negatives = report["share_of_users_with_tied_boundary"], report["test"]["negatives"]
     return (
         f"{report['users']} users, {report['items']} items; targets: {report['validation']['targets']} validation, "
-        f"{report['test']['targets']} test; {tied:.0%} of the users have a boundary within a tie of timestamps"
+        f"{report['test']['targets']} test, each among {negatives['min']} to {negatives['max']} negatives (mean "
+        f"{negatives['mean']:.1f}); {tied:.0%} of the users have a boundary within a tie of timestamps"
     )
 
 

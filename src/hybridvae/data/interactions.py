@@ -26,7 +26,7 @@ class Interactions:
     Attributes:
         positives: (U, I) float32 CSR, 1 where the user liked the item: the training signal.
         histories: (U, I) float32 CSR, the positives by age: 1 at the user's latest, 2 at the one before, and so on,
-            in the order of (timestamp, item).
+            in the order of time that `split` gave them.
         ratings: (U, I) float32 CSR, 1 to 5 where the user rated the item at all: *seen*, and so never
             recommended, liked or not.
         users, items: identifiers in the order of the rows and columns.
@@ -62,6 +62,8 @@ class Interactions:
         for name in ("users", "items"):
             if len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise BadDataError(f"interactions: {name} names one of them twice: give each an id of its own.")
+        if self.item_vectors is not None and not np.isfinite(self.item_vectors).all():
+            raise BadDataError("interactions: item_vectors holds what is no finite number: encode the texts again.")
 
     @classmethod
     def without_users(cls, items: npt.NDArray[np.object_], titles: npt.NDArray[np.object_]) -> "Interactions":
@@ -101,7 +103,7 @@ class Targets:
 
     Attributes:
         users, items: (T,) indices, ordered by user.
-        candidates: (T, N) item indices of the negatives; -1 where a user left fewer items unrated.
+        candidates: (T, N) item indices of the negatives; -1 where a user left fewer items unrated, but never all.
         part: 1 for validation, 2 for test.
     """
 
@@ -122,11 +124,10 @@ def read_interactions(
         vectors: the item vectors (I, D) or their file, for models that want them.
     """
     users, items = pd.read_parquet(fit / "users.parquet"), pd.read_parquet(fit / "items.parquet")
-    columns = ["user_index", "item_index", "rating", "positive", "part", "timestamp"]
+    columns = ["user_index", "item_index", "rating", "positive", "part", "position"]
     rows = pd.concat([pd.read_parquet(folder / "rows.parquet", columns=columns) for folder in (fit, *more)])
     rows = rows[rows["part"] <= PARTS.index(upto)]
-    # Ages count in this order; items are numbered in the order of their ids.
-    rows = rows.sort_values(["user_index", "timestamp", "item_index"], kind="stable")
+    rows = rows.sort_values(["user_index", "position"], kind="stable")  # ages count in this order
     shape = (len(users), len(items))
 
     def matrix(chosen: pd.DataFrame, values: npt.NDArray[Any]) -> sparse.csr_matrix:

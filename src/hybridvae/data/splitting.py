@@ -9,13 +9,16 @@ import pandas as pd
 
 from hybridvae.arrays import IntArray
 from hybridvae.data import sql
-from hybridvae.data.interactions import read_interactions, read_targets
+from hybridvae.data.interactions import PARTS, read_interactions, read_targets
 from hybridvae.errors import BadDataError, HybridVAEError
 from hybridvae.files import write_arrays
+from hybridvae.progress import warn
 from hybridvae.seeds import random_generator
 
 Strategy = Literal["temporal", "leave_one_out", "global_temporal", "cold_items"]
+Ties = Literal["drawn", "item_id"]
 
+_MUCH = 0.2  # a share of users or targets above which a person should know
 _LENGTHS = ("min", "quartile_1", "median", "quartile_3", "max", "mean")  # as sql.SPLIT_LENGTHS gives them
 
 
@@ -24,7 +27,8 @@ class SplitConfig:
     """The block `split` of params.yaml."""
 
     strategy: Strategy = "temporal"
-    seed: int = 2024  # of candidates and cold items; the training seed must not redraw them
+    ties: Ties = "drawn"  # the order of equal timestamps; item_id: as in the literature's files, and decided by names
+    seed: int = 2024  # of ties, candidates and cold items; the training seed must not redraw them
     held_out_share: float = 0.15  # of a user's positives, for validation and again for test (temporal)
     validation_cut: float = 0.70  # share of all positives before validation (global_temporal)
     test_cut: float = 0.85  # and before test
@@ -52,62 +56,92 @@ def split(cleaned: Path, into: Path, config: SplitConfig) -> dict[str, Any]:
     of the test part and the candidates of its targets. All draws are seeded by `config.seed` alone.
 
     Returns:
-        Counts of users, items, rows and targets of each part, and the share of tied boundaries.
+        Counts of users, items, rows and targets of each part, the share of tied boundaries, and for each part the share
+        of its targets that no earlier part knows and how many negatives a target has.
 
     Raises:
         BadDataError: a part would have no target.
     """
     fit, test = into / "fit", into / "test"
+    order = {"drawn": config.ties == "drawn", "seed": str(config.seed)}
     with sql.database() as connection:
         sql.register_parquet(connection, reviews=cleaned / "reviews.parquet", described=cleaned / "items.parquet")
         before = connection.execute("SELECT COUNT(DISTINCT user_id), COUNT(*) FROM reviews").fetchone()
-        connection.execute(sql.SPLIT_ROWS)
-        connection.execute(sql.SPLIT_USERS)
-        connection.execute(sql.SPLIT_ITEMS)
+        for statement in (sql.SPLIT_ROWS, sql.SPLIT_USERS, sql.SPLIT_ITEMS):
+            connection.execute(statement, order)
         connection.register("cold", _draw_cold_items(connection, config))
         wanted = {
             "temporal": {"held_out_share": config.held_out_share},
             "global_temporal": {"validation_cut": config.validation_cut, "test_cut": config.test_cut},
         }
         connection.execute(sql.STRATEGIES[config.strategy], wanted.get(config.strategy, {}))
-        connection.execute(sql.SPLIT_PARTS)
-        connection.execute(sql.SPLIT_FINAL)
+        for statement in (sql.SPLIT_PARTS, sql.SPLIT_POOLS, sql.SPLIT_FINAL):
+            connection.execute(statement)
 
         sql.write_parquet(connection, sql.SPLIT_USER_INDEX, fit / "users.parquet")
         sql.write_parquet(connection, sql.SPLIT_ITEM_INDEX, fit / "items.parquet")
         sql.write_parquet(connection, sql.SPLIT_PART_ROWS, fit / "rows.parquet", {"first": 0, "last": 1})
         sql.write_parquet(connection, sql.SPLIT_PART_ROWS, test / "rows.parquet", {"first": 2, "last": 2})
-        counted = {row[0]: row[1:] for row in connection.execute(sql.SPLIT_COUNTS).fetchall()}
+        counts = connection.execute(sql.SPLIT_COUNTS).df().set_index("part").reindex(range(3), fill_value=0)
         tied = connection.execute(sql.TIED_USERS).fetchone()
         lengths = connection.execute(sql.SPLIT_LENGTHS).fetchone()
     assert before is not None and tied is not None and lengths is not None  # aggregates always give a row
 
     users, items = len(pd.read_parquet(fit / "users.parquet")), len(pd.read_parquet(fit / "items.parquet"))
-    positives = sum(part[1] for part in counted.values())
+    rows, positives = int(counts["rows"].sum()), int(counts["positives"].sum())
     report: dict[str, Any] = {
         "strategy": config.strategy,
+        "ties": config.ties,
         "users": users,
         "users_with_too_few_positives": before[0] - users,
         "items": items,
-        "rows": sum(part[0] for part in counted.values()),
-        "rows_of_leavers": before[1] - sum(part[0] for part in counted.values()),
+        "rows": rows,
+        "rows_of_leavers": before[1] - rows,
         "positives": positives,
         "density": positives / (users * items) if users else 0.0,
         "positives_a_user": dict(zip(_LENGTHS, lengths, strict=True)),
         "share_of_users_with_tied_boundary": tied[0] / users if users else 0.0,
     }
-    for code, name in enumerate(("train", "validation", "test")):
-        rows, positive, targets, orphans, targeted = counted.get(code, (0, 0, 0, 0, 0))
-        report[name] = {"rows": rows, "positives": positive}
+    for code, name in enumerate(PARTS):
+        of_part = {str(key): int(of_key[code]) for key, of_key in counts.items()}
+        report[name] = {key: of_part[key] for key in ("rows", "positives")}
         if code:
-            report[name] |= {"targets": targets, "users": targeted, "targets_without_history": orphans}
-            if not targets:
-                raise BadDataError(
-                    f"the {config.strategy} split leaves no {name} target ({users} users with at least 3 positives): "
-                    "bring more data, or change `split` or `clean` in params.yaml."
-                )
-    _draw_all_candidates(fit, test, config)
+            _refuse_empty(name, of_part, users, config)
+            new = of_part.pop("targets_of_new_items") / of_part["targets"]
+            report[name] = of_part | {"share_of_targets_of_new_items": new}
+    for part, negatives in _draw_all_candidates(fit, test, config).items():
+        report[part]["negatives"] = negatives
+    _say_what_is_odd(report)
     return report
+
+
+def _refuse_empty(part: str, counts: dict[str, int], users: int, config: SplitConfig) -> None:
+    if counts["targets"]:
+        return
+    reason = f"{users} users with at least 3 positives"
+    if alone := counts["targets_without_competitors"]:
+        reason += f"; {alone} targets are of users who rated all else, so that any model ranks them first"
+    raise BadDataError(
+        f"the {config.strategy} split leaves no {part} target ({reason}): bring more data, or change `split` or "
+        "`clean` in params.yaml."
+    )
+
+
+def _say_what_is_odd(report: dict[str, Any]) -> None:
+    """Warn of what makes a split say less than its figures seem to."""
+    if (tied := report["share_of_users_with_tied_boundary"]) > _MUCH:
+        warn(
+            f"{tied:.0%} of the users have a boundary of parts within one timestamp, where "
+            + ("the draw of split.seed" if report["ties"] == "drawn" else "the item's id")
+            + " and not time decides what is held out."
+        )
+    for part in ("validation", "test"):
+        of_part = report[part]
+        new = of_part["share_of_targets_of_new_items"]
+        if new > _MUCH and report["strategy"] != "cold_items":
+            warn(f"{new:.0%} of the {part} targets are items that nobody liked before: text alone speaks for them.")
+        if alone := of_part["targets_without_competitors"]:
+            warn(f"{alone} {part} targets are left out, since their users rated all else that they are ranked among.")
 
 
 def _draw_cold_items(connection: Any, config: SplitConfig) -> pd.DataFrame:
@@ -122,14 +156,15 @@ def _draw_cold_items(connection: Any, config: SplitConfig) -> pd.DataFrame:
     )
 
 
-def _draw_all_candidates(fit: Path, test: Path, config: SplitConfig) -> None:
-    """Draw, check and store the negatives of both parts' targets."""
+def _draw_all_candidates(fit: Path, test: Path, config: SplitConfig) -> dict[str, dict[str, float]]:
+    """Draw, check and store the negatives of both parts' targets; returns how many a target has, by part."""
     columns = ["user_index", "item_index", "timestamp", "positive", "target", "part"]
     rows = pd.concat([pd.read_parquet(folder / "rows.parquet", columns=columns) for folder in (fit, test)])
     n_items = len(pd.read_parquet(fit / "items.parquet"))
     rated = rows.sort_values(["user_index", "item_index"])
     starts = np.searchsorted(rated["user_index"], np.arange(rows["user_index"].max() + 2))
     seen = rated["item_index"].to_numpy()
+    negatives: dict[str, dict[str, float]] = {}
     for folder, part, name in ((fit, 1, "validation"), (test, 2, "test")):
         targets = rows[(rows["part"] == part) & rows["target"]]
         users, items = targets["user_index"].to_numpy(), targets["item_index"].to_numpy()
@@ -137,7 +172,10 @@ def _draw_all_candidates(fit: Path, test: Path, config: SplitConfig) -> None:
         candidates = draw_candidates(users, starts, seen, n_items=n_items, count=config.candidates, random=random)
         arrays = {"users": users, "items": items, "candidates": candidates, "part": np.array(part)}
         write_arrays(folder / "candidates.safetensors", arrays)
+        counts = (candidates >= 0).sum(axis=1)
+        negatives[name] = {"min": int(counts.min()), "mean": float(counts.mean()), "max": int(counts.max())}
     check_split(rows, fit, test)
+    return negatives
 
 
 def draw_candidates(
@@ -150,9 +188,11 @@ def draw_candidates(
         starts, seen: the sorted items that user u rated are `seen[starts[u]:starts[u + 1]]`.
 
     Returns:
-        (T, count) int32 item indices; a row is padded with -1 where a user left fewer items unrated.
+        (T, N) int32 item indices, where N is `count` or the most that a user left unrated; a row is padded with -1
+        where its user left fewer.
     """
-    drawn = np.full((len(users), count), -1, dtype=np.int32)
+    most = n_items - np.diff(starts)[users].min(initial=n_items)
+    drawn = np.full((len(users), min(count, most)), -1, dtype=np.int32)
     for row, user in enumerate(users):
         own = seen[starts[user] : starts[user + 1]]
         unseen = n_items - len(own)

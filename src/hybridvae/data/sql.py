@@ -71,21 +71,27 @@ ORDER BY kept.item_id
 # --- split ---------------------------------------------------------------------------------------
 
 # Users with fewer than three positives leave; the catalogue is the items with a positive among the
-# rest. `position` orders all of a user's rows, ties of the timestamp by item id; `turn` the user's positives.
+# rest. `position` orders all of a user's rows, `turn` the user's positives.
+#
+# Rows of one timestamp are in a drawn order. Their ids would not do: ids carry the age of a product, so that names
+# would decide what is held out. The draw is a hash of seed, user and item: MD5 of a text is the same in every engine.
 SPLIT_ROWS = """
 CREATE TABLE rows AS
 WITH staying AS (
     SELECT user_id FROM reviews WHERE positive GROUP BY user_id HAVING COUNT(*) >= 3
 ), catalogue AS (
     SELECT DISTINCT item_id FROM reviews JOIN staying ON reviews.user_id = staying.user_id WHERE positive
+), drawn AS (
+    SELECT reviews.*, CASE WHEN $drawn THEN MD5($seed || ' ' || user_id || ' ' || item_id) ELSE item_id END AS tie
+    FROM reviews
 )
-SELECT reviews.user_id, reviews.item_id, rating, timestamp, positive,
-       ROW_NUMBER() OVER (PARTITION BY reviews.user_id ORDER BY timestamp, reviews.item_id) AS position,
-       ROW_NUMBER() OVER (PARTITION BY reviews.user_id, positive ORDER BY timestamp, reviews.item_id) AS turn,
-       COUNT(*) OVER (PARTITION BY reviews.user_id, positive) AS turns
-FROM reviews
-JOIN staying ON reviews.user_id = staying.user_id
-JOIN catalogue ON reviews.item_id = catalogue.item_id
+SELECT drawn.user_id, drawn.item_id, rating, timestamp, positive,
+       ROW_NUMBER() OVER (PARTITION BY drawn.user_id ORDER BY timestamp, tie) AS position,
+       ROW_NUMBER() OVER (PARTITION BY drawn.user_id, positive ORDER BY timestamp, tie) AS turn,
+       COUNT(*) OVER (PARTITION BY drawn.user_id, positive) AS turns
+FROM drawn
+JOIN staying ON drawn.user_id = staying.user_id
+JOIN catalogue ON drawn.item_id = catalogue.item_id
 """
 
 # Each strategy says which positives are targets (1 validation, 2 test), and how early a row may count
@@ -151,22 +157,48 @@ FROM (
 ) AS placed
 """
 
-# A target without any earlier positive of its user asks for a guess without a history: it is counted
-# and left out. (Only cuts in time and cold items have such targets.)
+# What an item is ranked among: the cold items of its part where it is one of them, else the whole catalogue.
+SPLIT_POOLS = """
+CREATE TABLE pools AS
+SELECT items.item_id, COALESCE(cold.part, 0) AS pool,
+       CASE WHEN cold.part IS NULL THEN COUNT(*) OVER ()
+            ELSE COUNT(*) OVER (PARTITION BY COALESCE(cold.part, 0)) END AS pool_size
+FROM items LEFT JOIN cold ON items.item_id = cold.item_id
+"""
+
+# Two kinds of targets say nothing of a model, and are counted and left out. An `orphan` has no earlier positive of its
+# user, and asks for a guess without a history (only cuts in time and cold items have such targets). One without
+# competitors has a user who rated everything else that it is ranked among, and would be first whatever the scores.
 SPLIT_FINAL = """
 CREATE TABLE final AS
 SELECT user_id, item_id, rating, timestamp, positive, position, part,
-       target AND first_part < part AS target, target AND first_part >= part AS orphan
-FROM (SELECT *, MIN(CASE WHEN positive THEN part END) OVER (PARTITION BY user_id) AS first_part FROM parted) AS aged
+       target AND first_part < part AND rated < pool_size AS target,
+       target AND first_part >= part AS orphan,
+       target AND first_part < part AND rated >= pool_size AS without_competitors
+FROM (
+    SELECT parted.*, pool_size,
+           MIN(CASE WHEN positive THEN part END) OVER (PARTITION BY user_id) AS first_part,
+           CASE WHEN pool = 0 THEN COUNT(*) OVER (PARTITION BY user_id)
+                ELSE COUNT(*) OVER (PARTITION BY user_id, pool) END AS rated
+    FROM parted JOIN pools ON parted.item_id = pools.item_id
+) AS aged
 """
 
+# Users and items are numbered in a drawn order too: whatever goes by these numbers later, such as which of equally
+# near items are neighbours, then does not go by names.
 SPLIT_USERS = """
 CREATE TABLE users AS
-SELECT user_id, ROW_NUMBER() OVER (ORDER BY user_id) - 1 AS user_index FROM (SELECT DISTINCT user_id FROM rows) AS ids
+SELECT user_id, ROW_NUMBER() OVER (ORDER BY place) - 1 AS user_index
+FROM (
+    SELECT DISTINCT user_id, CASE WHEN $drawn THEN MD5($seed || ' ' || user_id) ELSE user_id END AS place FROM rows
+) AS ids
 """
 SPLIT_ITEMS = """
 CREATE TABLE items AS
-SELECT item_id, ROW_NUMBER() OVER (ORDER BY item_id) - 1 AS item_index FROM (SELECT DISTINCT item_id FROM rows) AS ids
+SELECT item_id, ROW_NUMBER() OVER (ORDER BY place) - 1 AS item_index
+FROM (
+    SELECT DISTINCT item_id, CASE WHEN $drawn THEN MD5($seed || ' ' || item_id) ELSE item_id END AS place FROM rows
+) AS ids
 """
 
 SPLIT_USER_INDEX = "SELECT user_index, user_id FROM users ORDER BY user_index"
@@ -181,13 +213,13 @@ ORDER BY item_index
 
 SPLIT_PART_ROWS = """
 SELECT CAST(user_index AS INTEGER) AS user_index, CAST(item_index AS INTEGER) AS item_index,
-       rating, timestamp, positive, target, CAST(part AS TINYINT) AS part
+       rating, timestamp, CAST(position AS INTEGER) AS position, positive, target, CAST(part AS TINYINT) AS part
 FROM final JOIN users ON final.user_id = users.user_id JOIN items ON final.item_id = items.item_id
 WHERE part BETWEEN $first AND $last
 ORDER BY user_index, position
 """
 
-# Days tie often: a boundary within a tie was decided by the item id and not by time.
+# Days tie often: a boundary within a tie was decided by the draw and not by time.
 TIED_USERS = """
 SELECT COUNT(*) FROM (
     SELECT DISTINCT ending.user_id
@@ -209,15 +241,22 @@ FROM (SELECT COUNT(*) AS length FROM final WHERE positive GROUP BY user_id) AS h
 """
 
 SPLIT_COUNTS = """
-SELECT part, COUNT(*), COUNT(*) FILTER (WHERE positive), COUNT(*) FILTER (WHERE target), COUNT(*) FILTER (WHERE orphan),
-       COUNT(DISTINCT CASE WHEN target THEN user_id END)
-FROM final GROUP BY part ORDER BY part
+SELECT part, COUNT(*) AS rows, COUNT(*) FILTER (WHERE positive) AS positives, COUNT(*) FILTER (WHERE target) AS targets,
+       COUNT(DISTINCT CASE WHEN target THEN user_id END) AS users,
+       COUNT(*) FILTER (WHERE orphan) AS targets_without_history,
+       COUNT(*) FILTER (WHERE without_competitors) AS targets_without_competitors,
+       COUNT(*) FILTER (WHERE target AND first_liked >= part) AS targets_of_new_items
+FROM (
+    SELECT final.*, MIN(CASE WHEN positive THEN part END) OVER (PARTITION BY item_id) AS first_liked FROM final
+) AS known
+GROUP BY part ORDER BY part
 """
 
 # --- embed ---------------------------------------------------------------------------------------
 
 # Reviews join by user *and* item and only through rows of the training part, so that no other review
-# can reach an item's text. The oldest come first: adding a review later changes the least.
+# can reach an item's text. The oldest come first: adding a review later changes the least. Those of one
+# timestamp are in the order of their users' numbers, which are drawn.
 ITEM_TEXTS = """
 SELECT catalogue.item_id, described.title, brand, categories, description, COALESCE(reviews, []) AS reviews
 FROM catalogue
@@ -226,7 +265,9 @@ LEFT JOIN (
     SELECT item_id, LIST(words ORDER BY from_oldest) AS reviews
     FROM (
         SELECT catalogue.item_id, TRIM(said.title || '. ' || said.text, ' .') AS words,
-               ROW_NUMBER() OVER (PARTITION BY catalogue.item_id ORDER BY said.timestamp, said.user_id) AS from_oldest
+               ROW_NUMBER() OVER (
+                   PARTITION BY catalogue.item_id ORDER BY said.timestamp, users.user_index
+               ) AS from_oldest
         FROM training
         JOIN users ON training.user_index = users.user_index
         JOIN catalogue ON training.item_index = catalogue.item_index
@@ -236,7 +277,7 @@ LEFT JOIN (
     WHERE from_oldest <= $max_reviews
     GROUP BY item_id
 ) AS spoken ON catalogue.item_id = spoken.item_id
-ORDER BY catalogue.item_id
+ORDER BY item_index
 """
 
 
