@@ -67,10 +67,12 @@ def ablate(dataset: str, n_seeds: int, jobs: int, *, epochs: int | None = None) 
         search = Search(REPOSITORY, clone, jobs=jobs)
         outcomes = search.run(list(wanted.values()), label=f"{dataset}, ablation")
         found: dict[tuple[str, int], dict[str, float]] = {}
+        negatives: Block = {}
         for key, outcome in zip(wanted, outcomes, strict=True):
             if outcome.revision is not None:
                 metrics = REPOSITORY.yaml(f"metrics/validation/{MODEL}.json", outcome.revision)
                 found[key] = {protocol: metrics[protocol]["ndcg@10"]["mean"] for protocol in ("full", "sampled")}
+                negatives = metrics["negatives"]  # the same in all of them
         if missing := sorted({name for name, _ in set(wanted) - set(found)}):
             raise HybridVAEError(
                 f"runs of {', '.join(missing)} failed (see above): mend them and run this command again."
@@ -79,6 +81,8 @@ def ablate(dataset: str, n_seeds: int, jobs: int, *, epochs: int | None = None) 
             "dataset": dataset,
             "command": command_typed("ablation"),
             "commit": clone.copied_head(),
+            "ties": params["split"]["ties"],
+            "negatives": negatives,
             "epochs": params[MODEL]["epochs"],
             "seeds": seeds,
             "variants": {

@@ -132,6 +132,7 @@ def benchmark(arguments: argparse.Namespace) -> None:
             "commit": clone.copied_head(),
             "raw_sha256": raw_sha256,
             "split": strategy,
+            "ties": params["split"]["ties"],
             "seeds": seeds,
             "threads": search.threads,
             "models": summaries(params, blocks, counts, results, split / "fit"),
@@ -254,7 +255,7 @@ def average(judgements: list[Judgement]) -> Judgement:
         kind: sum(getattr(judgement, kind).astype(np.float64) for judgement in judgements) / len(judgements)
         for kind in ("per_user", "per_target")
     }
-    whole = {"user_index": np.int64, "item_index": np.int64, "targets": np.int64}
+    whole = dict.fromkeys(("user_index", "item_index", "targets", "negatives"), np.int64)
     typed = {
         kind: frame.astype({column: whole[column] for column in frame.columns if column in whole})
         for kind, frame in frames.items()

@@ -2,8 +2,9 @@
 
     python benchmarks/validate_judge.py FOLDER_OR_FILE
 
-Reviews of the 2014 5-core, every rating a positive, last item of each user for test, fitted on all the rest:
-the setting of the reference figures. A wrong rank, a wrong candidate or a seen item left in would show here.
+Reviews of the 2014 5-core, every rating a positive, last item of each user for test (of equal timestamps the last by
+item id), fitted on all the rest: the setting of the reference figures. A wrong rank, a wrong candidate or a seen item
+left in would show here.
 """
 
 import sys
@@ -75,7 +76,7 @@ def main() -> str:
         (work / "raw").mkdir()
         (work / "raw" / "reviews.jsonl.gz").symlink_to(reviews.resolve())
         clean(work / "raw", work / "clean", CleanConfig(positive_rating=1.0))
-        split(work / "clean", work / "split", SplitConfig(strategy="leave_one_out"))
+        split(work / "clean", work / "split", SplitConfig(strategy="leave_one_out", ties="item_id"))
         interactions = read_interactions(work / "split" / "fit", upto="validation")
         targets = read_targets(work / "split" / "test")
     rows: list[dict[str, Any]] = []

@@ -3,12 +3,12 @@
 from stage import DATASET, block, data, metrics, run
 
 from hybridvae.data.cleaning import CleanConfig, clean
-from hybridvae.files import write_json
+from hybridvae.files import write_metrics
 
 
 def main() -> str:
     report = clean(data("raw"), data("clean"), block("clean", CleanConfig))
-    write_json(metrics("clean.json"), {"dataset": DATASET, **report})
+    write_metrics(metrics("clean.json"), {"dataset": DATASET, **report})
     rejected = sum(report["rejected"].values())
     return (
         f"kept {report['rows_out']} of {report['rows_in']} rows ({rejected} rejected, "

@@ -5,7 +5,7 @@ from stage import DATASET, PARAMS, ROOT, block, data, metrics, run
 
 from hybridvae.evaluation.comparison import compare, metrics_table
 from hybridvae.evaluation.intervals import EvaluationConfig
-from hybridvae.files import read_json, write_csv, write_json
+from hybridvae.files import read_json, write_csv, write_metrics
 from hybridvae.reporting.markdown import plain_report
 
 TABLE = ROOT / "plots" / "comparison.csv"
@@ -19,7 +19,7 @@ def main() -> str:
         per_user = {name: pd.read_parquet(data("evaluate", name) / "users.parquet") for name in models}
         config = block("evaluation", EvaluationConfig)
         tests = compare(per_user, reference="hybridvae", config=config, seed=PARAMS["split"]["seed"])
-    write_json(
+    write_metrics(
         metrics("comparison.json"), {"dataset": DATASET, "reference": "hybridvae", "models": models, "tests": tests}
     )
     write_csv(TABLE, metrics_table(test).reset_index())

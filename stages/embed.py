@@ -5,7 +5,7 @@ from stage import DATASET, PARAMS, block, cache, data, metrics, run
 from hybridvae.data.embedding import EmbedConfig, embed_texts, without_meaning
 from hybridvae.data.item_text import TextConfig, gather_item_texts
 from hybridvae.device import choose_device
-from hybridvae.files import write_arrays, write_json
+from hybridvae.files import write_arrays, write_metrics
 
 
 def main() -> str:
@@ -17,7 +17,7 @@ def main() -> str:
     without = sum(not text for text in texts)
     report = {"dataset": DATASET, "model": config.model, "items": len(texts), "items_without_text": without}
     report |= {"distinct_texts": len(set(texts)), "mean_characters": sum(map(len, texts)) / len(texts)}
-    write_json(metrics("embed.json"), {**report, "dimensions": vectors.shape[1]})
+    write_metrics(metrics("embed.json"), {**report, "dimensions": vectors.shape[1]})
     return f"{len(texts)} items ({without} without text) as vectors of {vectors.shape[1]} numbers"
 
 

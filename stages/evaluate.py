@@ -5,9 +5,9 @@ from stage import DATASET, PARAMS, block, data, metrics, model_name, run
 from hybridvae.data.interactions import read_interactions, read_targets
 from hybridvae.evaluation.intervals import EvaluationConfig, summarise
 from hybridvae.evaluation.judge import judge
-from hybridvae.evaluation.protocols import PROTOCOLS
+from hybridvae.evaluation.protocols import ProtocolName, titles
 from hybridvae.evaluation.slices import slices
-from hybridvae.files import write_frame, write_json
+from hybridvae.files import write_frame, write_metrics
 from hybridvae.models import Context, load
 
 NAME = model_name()
@@ -24,8 +24,9 @@ def main() -> str:
     write_frame(data("evaluate", NAME) / "users.parquet", judgement.per_user)
     # Who liked which item is the data set's to tell and stays in data/split, whose order these rows have.
     write_frame(data("evaluate", NAME) / "targets.parquet", judgement.per_target.drop(columns="item_index"))
-    write_json(metrics("test", f"{NAME}.json"), {"dataset": DATASET, "model": NAME, "split": "test", **summary})
-    figures = (f"{summary[name]['ndcg@10']['mean']:.4f} ({PROTOCOLS[name].sentence})" for name in ("full", "sampled"))
+    write_metrics(metrics("test", f"{NAME}.json"), {"dataset": DATASET, "model": NAME, "split": "test", **summary})
+    protocols: tuple[ProtocolName, ...] = ("full", "sampled")
+    figures = (f"{summary[name]['ndcg@10']['mean']:.4f} ({titles(name, summary).sentence})" for name in protocols)
     return f"{NAME} on {DATASET}: NDCG@10 {', '.join(figures)}"
 
 

@@ -3,12 +3,12 @@
 from stage import DATASET, block, data, metrics, run
 
 from hybridvae.data.splitting import SplitConfig, split
-from hybridvae.files import write_json
+from hybridvae.files import write_metrics
 
 
 def main() -> str:
     report = split(data("clean"), data("split"), block("split", SplitConfig))
-    write_json(metrics("split.json"), {"dataset": DATASET, **report})
+    write_metrics(metrics("split.json"), {"dataset": DATASET, **report})
     tied, negatives = report["share_of_users_with_tied_boundary"], report["test"]["negatives"]
     return (
         f"{report['users']} users, {report['items']} items; targets: {report['validation']['targets']} validation, "

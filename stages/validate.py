@@ -6,7 +6,7 @@ from stage import DATASET, PARAMS, block, cache, data, metrics, model_name, run,
 from hybridvae.data.interactions import read_interactions, read_targets
 from hybridvae.evaluation.intervals import EvaluationConfig, summarise
 from hybridvae.evaluation.judge import judge, validation_ndcg
-from hybridvae.files import write_frame, write_json
+from hybridvae.files import write_frame, write_json, write_metrics
 from hybridvae.models import Context, EpochMetrics, FitState, Recommender, create
 
 NAME = model_name()
@@ -40,11 +40,11 @@ def main() -> str:
     summary = summarise(judgement, block("evaluation", EvaluationConfig), seed=PARAMS["split"]["seed"])
     write_frame(data("validate", NAME) / "users.parquet", judgement.per_user)
     write_json(data("validate", NAME) / "fit.json", {"epochs": model.epochs, "history": history})
-    write_json(
+    write_metrics(
         metrics("validation", f"{NAME}.json"), {"dataset": DATASET, "model": NAME, "split": "validation", **summary}
     )
     ndcg_at_10 = summary["full"]["ndcg@10"]["mean"]
-    write_json(metrics("tuning", f"{NAME}.json"), {f"{NAME} validation ndcg@10": ndcg_at_10})
+    write_metrics(metrics("tuning", f"{NAME}.json"), {f"{NAME} validation ndcg@10": ndcg_at_10})
     state.forget()
     chosen = f"epoch {model.epochs} of {len(history)}, " if model.epochs else ""
     return f"{NAME} on {DATASET}: {chosen}NDCG@10 {ndcg_at_10:.4f} (full ranking, validation)"

@@ -15,7 +15,7 @@ import pandas as pd
 
 from hybridvae.arrays import top_k
 from hybridvae.data.interactions import Interactions
-from hybridvae.evaluation.protocols import PROTOCOLS
+from hybridvae.evaluation.protocols import READING_ORDER, titles
 from hybridvae.files import write_frame, write_json, write_text
 from hybridvae.models import Recommender
 
@@ -78,7 +78,7 @@ def model_card(name: str, model: Recommender, interactions: Interactions, origin
         positives=interactions.positives.nnz,
         folds_in=model.folds_in,
         hashes={key: value for key, value in origin.source.items() if key.endswith("sha256")},
-        protocols={name: PROTOCOLS[name].sentence for name in ("full", "sampled", "cold")},
+        protocols={name: titles(name, origin.validation).sentence for name in READING_ORDER},
         interval=lambda figure: f"{figure['mean']:.4f} ({figure['low']:.4f}-{figure['high']:.4f})",
         example=example,
         **vars(origin),

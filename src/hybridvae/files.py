@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+DECIMALS = 6  # of the figures in files of results
 _CHUNK = 1 << 20  # bytes read at a time
 
 
@@ -49,6 +50,19 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write indented JSON with a final newline, atomically; NaN and infinities are refused."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_metrics(path: Path, value: Mapping[str, Any]) -> None:
+    """Write results as `write_json`, every figure to six decimals: the digits behind them differ between processors."""
+    write_json(path, _rounded(value))
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return round(value, DECIMALS) + 0.0 if isinstance(value, float) else value  # + 0.0: there is no -0.0
 
 
 def read_json(path: Path) -> Any:

@@ -20,6 +20,7 @@ def a_report(dataset="shop", split="temporal"):
         return protocols | {
             "users": 2,
             "targets": 3,
+            "negatives": {"min": 30, "mean": 41.0, "max": 50},
             "slices": {"history": {"under 5": part}, "popularity": {"head": part}},
             "per_seed": [{"seed": 1, "sampled": 2 * level, "full": level}, {"seed": 2, "sampled": 0, "full": level}],
             "tests": test,
@@ -32,6 +33,7 @@ def a_report(dataset="shop", split="temporal"):
     return {
         "dataset": dataset,
         "split": split,
+        "ties": "item_id" if split == "temporal" else "drawn",
         "command": "make benchmark DATASET=shop SEEDS=2",
         "commit": "abcdef0123456789",
         "raw_sha256": "0" * 64,
@@ -54,6 +56,8 @@ def test_the_overview_puts_the_best_first_and_in_bold():
     assert "[shop-global_temporal](docs/benchmarks/shop-global_temporal.md), full" in lines[0]
     assert lines[2] == "| HybridVAE | **0.2000** | **0.4000** | **0.2000** | **0.4000** |"
     assert lines[3] == "| Item-KNN | 0.1000 | 0.2000 | 0.1000 | 0.2000 |"
+    assert lines[0].endswith("(docs/benchmarks/shop-global_temporal.md), among 30 to 50 |")
+    assert lines[-1] == "In shop the item's id decides the order of equal timestamps (`split.ties: item_id`)."
 
 
 def an_ablation():
@@ -67,7 +71,7 @@ def an_ablation():
         "titles alone": variant([], {"text": {"fields": ["title"]}}, "no item has such text"),
     }
     about = {"dataset": "shop", "command": "make ablation DATASET=shop SEEDS=2", "commit": "abcdef0123456789"}
-    return about | {"seeds": [1, 2], "epochs": 20, "variants": variants}
+    return about | {"seeds": [1, 2], "ties": "drawn", "epochs": 20, "variants": variants}
 
 
 def test_the_page_of_an_ablation():
@@ -90,9 +94,9 @@ def test_the_overview_of_ablations():
     other["variants"] = other["variants"] | {"without text": other["variants"]["without bias"]}
     lines = ablation_overview([an_ablation(), other]).splitlines()
     assert lines[-1] == "| without text | - | -25.0% |", "what one data set alone has is shown too"
-    assert "made at commit `abcdef012345`. It is older.\n" in ablation_page(other)
+    assert "made at commit `abcdef012345`. It is older. The order of equal timestamps is drawn" in ablation_page(other)
     del other["command"]
-    assert "from `fair-ablation.json`, of commit `abcdef012345`. It is older.\n" in ablation_page(other)
+    assert "from `fair-ablation.json`, of commit `abcdef012345`. It is older. The order" in ablation_page(other)
 
 
 def test_a_readme_without_the_section_says_what_to_add():

@@ -22,8 +22,15 @@ def model_of(mean, **more):
 
 
 def test_frames_hold_what_the_files_hold():
-    models = {"ease": model_of(0.2), "mine": model_of(0.3, cold={"ndcg@10": figure_of(0.1)})}
+    negatives = {"negatives": {"min": 12, "mean": 12.0, "max": 12}}
+    models = {"ease": model_of(0.2) | negatives, "mine": model_of(0.3, cold={"ndcg@10": figure_of(0.1)}) | negatives}
     frame = comparison_frame(models)
+    assert frame["panel"].unique().tolist() == [
+        "Among new items alone",
+        "Full ranking",
+        "Among 12 sampled negatives",
+    ]
+    assert comparison_frame({"ease": model_of(0.2)})["panel"].tolist()[1] == "Among sampled negatives"  # an older file
     assert frame[["model", "protocol", "mean"]].values.tolist() == [
         ["mine", "cold", 0.1],
         ["EASE", "full", 0.2],
@@ -46,7 +53,8 @@ def test_an_ablation_is_read_seed_by_seed():
         "without": {"inapplicable": None, "per_seed": seeds(0.1, 0.3)},
         "elsewhere": {"inapplicable": "no text", "per_seed": []},
     }
-    frame = ablation_frame(variants)
+    frame = ablation_frame({"variants": variants, "negatives": {"min": 5, "mean": 6.0, "max": 7}})
+    assert set(frame["panel"]) == {"Full ranking", "Among 5 to 7 sampled negatives"}
     assert frame[frame["protocol"] == "full"]["change"].round(6).tolist() == [-0.5, -0.25]
     assert set(frame["variant"]) == {"without"} and len(frame) == 4
 
@@ -93,6 +101,7 @@ def drawn():
     changes = pd.DataFrame(
         [
             {"variant": f"without part number {part}, or a longer one", "protocol": protocol, "seed": seed}
+            | {"panel": {"full": "Full ranking", "sampled": "Among 12 to 99 sampled negatives"}[protocol]}
             | {"change": float(random.normal(-0.02 * part, 0.01))}
             for part, protocol, seed in itertools.product(range(22), ("full", "sampled"), range(5))
         ]

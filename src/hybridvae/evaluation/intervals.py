@@ -27,7 +27,8 @@ class EvaluationConfig:
 def summarise(judgement: Judgement, config: EvaluationConfig, *, seed: int) -> dict[str, Any]:
     """Means and 95 % intervals of a judgement: {"users", "targets", protocol: {metric: {mean, low, high}}}.
 
-    "ndcg_by_cutoff" repeats the means of NDCG as a list, which is the form that DVC can plot.
+    "negatives" says how many a target had in the sampled protocol, {min, mean, max}; "ndcg_by_cutoff" repeats the means
+    of NDCG as a list, which is the form that DVC can plot.
 
     The resamples are drawn from `seed` alone, so all models are judged on the same ones.
     """
@@ -38,6 +39,9 @@ def summarise(judgement: Judgement, config: EvaluationConfig, *, seed: int) -> d
     random = random_generator(seed, "bootstrap")
     bounds = bootstrap_intervals(values, weights, resamples=config.bootstrap_resamples, random=random)
     summary: dict[str, Any] = {"users": len(frame), "targets": int(frame["targets"].sum())}
+    if "negatives" in judgement.per_target:
+        counts = judgement.per_target["negatives"]
+        summary["negatives"] = {"min": int(counts.min()), "mean": float(counts.mean()), "max": int(counts.max())}
     for name, mean, low, high in zip(names, *bounds, strict=True):
         protocol, _, metric = name.partition("/")
         summary.setdefault(protocol, {})[metric] = {"mean": float(mean), "low": float(low), "high": float(high)}

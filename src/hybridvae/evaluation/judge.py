@@ -3,7 +3,8 @@
 A rank is 1 + the number of greater scores + half the number of equal others, so that no model gains
 from ties; a hit at K is a rank <= K; and the gain of a hit is 1 / log2(1 + rank).
 
-*Sampled*: each target is ranked among its own stored negatives; figures are means over targets.
+*Sampled*: each target is ranked among its own stored negatives, of which it has at least one; figures are means over
+targets.
 *Full*: all of a user's targets are ranked among all items but those the user has seen before the part;
 recall is hits / targets, and the ideal DCG is that of min(targets, K) hits; figures are means over users.
 *Cold* (where the split has cold items): as full, but among the cold items of the part alone.
@@ -21,7 +22,7 @@ import pandas as pd
 
 from hybridvae.arrays import FloatArray, IntArray, mask_seen, top_k
 from hybridvae.data.interactions import Interactions, Targets
-from hybridvae.errors import BadParameterError
+from hybridvae.errors import BadDataError, BadParameterError
 from hybridvae.evaluation.protocols import PROTOCOLS, ProtocolName
 from hybridvae.progress import progress
 
@@ -30,6 +31,7 @@ Ranks = npt.NDArray[np.float64]
 
 CUTOFFS = (5, 10, 20)
 LIST_LENGTH = 10  # of the lists whose coverage and popularity are measured
+_DECIMALS = 9  # of the values of users and targets
 _BLOCK = 1 << 23  # scores held at a time (32 MB)
 
 
@@ -40,9 +42,9 @@ class Judgement:
     Attributes:
         per_user: one row a user with targets: user_index, targets, `<protocol>/<metric>` columns and
             `full/popularity@10`, the mean number of positives of the items in the user's top 10.
-        per_target: one row a target: user_index, item_index, by each protocol its rank in `<protocol>/rank`, and
-            the gain of that rank, as if it were the only target, in `<protocol>/ndcg@10`. Everything else can be
-            computed from the ranks without scoring.
+        per_target: one row a target: user_index, item_index, negatives (how many it had, where they were ranked), by
+            each protocol its rank in `<protocol>/rank`, and the gain of that rank, as if it were the only target, in
+            `<protocol>/ndcg@10`. Everything else can be computed from the ranks without scoring.
         coverage: share of the catalogue that stands in at least one user's top 10.
     """
 
@@ -56,7 +58,7 @@ def judge(
     interactions: Interactions,
     targets: Targets,
     *,
-    protocols: tuple[ProtocolName, ...] = tuple(PROTOCOLS),
+    protocols: tuple[ProtocolName, ...] = PROTOCOLS,
     cutoffs: tuple[int, ...] = CUTOFFS,
     lists: bool = True,
 ) -> Judgement:
@@ -69,8 +71,12 @@ def judge(
         lists: whether to measure the top-10 lists (coverage and popularity) with the protocol "full".
 
     Raises:
+        BadDataError: a target has no negative, so that any scores would put it first.
         BadParameterError: a score is not finite.
     """
+    negatives = (targets.candidates >= 0).sum(axis=1)
+    if "sampled" in protocols and not negatives.all():
+        raise BadDataError("a target has no negatives to be ranked among: run `dvc repro split` again.")
     users, starts, counts = np.unique(targets.users, return_index=True, return_counts=True)
     n_items = interactions.n_items
     cold = interactions.cold == targets.part
@@ -116,12 +122,16 @@ def judge(
             for name, values in joint_metrics(ranks, owner, lengths, cutoffs).items():
                 columns.setdefault(f"cold/{name}", []).append(values)
     per_user = pd.DataFrame({"user_index": users, "targets": counts} | _joined(columns))
-    per_target = pd.DataFrame({"user_index": targets.users, "item_index": targets.items} | _joined(ranked))
+    per_target = pd.DataFrame({"user_index": targets.users, "item_index": targets.items})
+    if "sampled" in protocols:
+        per_target["negatives"] = negatives
+    per_target = per_target.assign(**_joined(ranked))
     return Judgement(per_user, per_target, float(recommended.mean()))
 
 
 def _joined(columns: dict[str, list[npt.NDArray[np.float64]]]) -> dict[str, npt.NDArray[np.float64]]:
-    return {name: np.concatenate(blocks) for name, blocks in columns.items()}
+    """Blocks of values put together, without the last digits, in which processors differ for the same ranks."""
+    return {name: np.concatenate(blocks).round(_DECIMALS) for name, blocks in columns.items()}
 
 
 def sampled_ranks(matrix: FloatArray, owner: IntArray, own: FloatArray, candidates: IntArray) -> Ranks:

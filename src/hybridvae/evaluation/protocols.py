@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 ProtocolName = Literal["sampled", "full", "cold"]
+PROTOCOLS: tuple[ProtocolName, ...] = ("sampled", "full", "cold")
 
 
 @dataclass(frozen=True)
@@ -16,14 +17,27 @@ class Titles:
     panel: str
 
 
-PROTOCOLS: dict[ProtocolName, Titles] = {
-    "sampled": Titles("among sampled negatives", "among 99", "Among 99 sampled negatives"),
-    "full": Titles("full ranking", "full", "Full ranking"),
-    "cold": Titles("among cold items", "among cold items", "Among new items alone"),
-}
 # Where people read, choices are made on the full ranking, so it comes before the sampled one.
 READING_ORDER: tuple[ProtocolName, ...] = ("cold", "full", "sampled")
 ABLATED: tuple[ProtocolName, ...] = ("full", "sampled")  # by which the variants of an ablation are shown
+
+
+def titles(protocol: ProtocolName, judged: Mapping[str, Any]) -> Titles:
+    """How a protocol is called where results stand.
+
+    Args:
+        judged: the results: what `metrics/<part>/<model>.json` or a report holds, with "negatives", how many a target
+            had, in which all models agree. Older files lack it, and then no number is named.
+    """
+    if protocol == "full":
+        return Titles("full ranking", "full", "Full ranking")
+    if protocol == "cold":
+        return Titles("among cold items", "among cold items", "Among new items alone")
+    if (counts := judged.get("negatives")) is None:
+        return Titles("among sampled negatives", "among negatives", "Among sampled negatives")
+    low, high = counts["min"], counts["max"]
+    number = f"{high:,}" if low == high else f"{low:,} to {high:,}"
+    return Titles(f"among {number} sampled negatives", f"among {number}", f"Among {number} sampled negatives")
 
 
 def shared_protocols(models: Iterable[Mapping[str, Any]]) -> list[ProtocolName]:

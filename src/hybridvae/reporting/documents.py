@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hybridvae.evaluation.protocols import ABLATED, PROTOCOLS, READING_ORDER
+from hybridvae.evaluation.protocols import ABLATED, READING_ORDER, ProtocolName, titles
 from hybridvae.files import read_json
 from hybridvae.reporting.figure_data import ablation_frame, comparison_frame, cost_frame, slices_frame, tuning_frame
 from hybridvae.reporting.markdown import bold, comparison_table, table, with_section
@@ -68,7 +68,7 @@ def documents(root: Path) -> dict[Path, str]:
 
 def overview(reports: list[Report]) -> str:
     """NDCG@10 of every model in every report by every protocol, the best in bold and the best mean rank first."""
-    columns = {
+    columns: dict[tuple[str, ProtocolName], dict[str, float]] = {
         (_name(report), protocol): {
             model: of_model[protocol]["ndcg@10"]["mean"]
             for model, of_model in report["models"].items()
@@ -79,8 +79,9 @@ def overview(reports: list[Report]) -> str:
     }
     columns = {key: column for key, column in columns.items() if column}
     ranks = pd.DataFrame(columns).rank(ascending=False).mean(axis=1)
+    judged = {_name(report): next(iter(report["models"].values())) for report in reports}
     head = ["NDCG@10"] + [
-        f"[{name}](docs/benchmarks/{name}.md), {PROTOCOLS[protocol].column}" for name, protocol in columns
+        f"[{name}](docs/benchmarks/{name}.md), {titles(protocol, judged[name]).column}" for name, protocol in columns
     ]
     rows = []
     for model in ranks.sort_values(kind="stable").index.astype(str):
@@ -89,7 +90,15 @@ def overview(reports: list[Report]) -> str:
             for column in columns.values()
         ]
         rows.append([title_of(model), *cells])
-    return table(head, rows)
+    return table(head, rows) + _by_item_id(reports)
+
+
+def _by_item_id(reports: list[Report]) -> str:
+    """A line on the tables that are older than the drawn order of equal timestamps; empty where there are none."""
+    old = [_name(report) for report in reports if report["ties"] == "item_id"]
+    if not old:
+        return ""
+    return f"\nIn {', '.join(old)} the item's id decides the order of equal timestamps (`split.ties: item_id`).\n"
 
 
 def benchmark_page(report: Report, drawn: list[str]) -> str:
@@ -305,9 +314,10 @@ def _origin(report: Report, name: str) -> str:
     """Which file a page was written from, and how that was made; one command did, or its remark says what did."""
     made = f"which `{report['command']}` made at" if "command" in report else "of"
     raw = f" from raw reviews with sha256 `{report['raw_sha256'][:12]}...`" if "raw_sha256" in report else ""
-    return f"Written by `make docs` from `{name}.json`, {made} commit `{report['commit'][:12]}`{raw}." + (
-        f" {report['remark']}" if "remark" in report else ""
-    )
+    written = f"Written by `make docs` from `{name}.json`, {made} commit `{report['commit'][:12]}`{raw}."
+    ties = "drawn by `split.seed`" if report["ties"] == "drawn" else "that of the item's ids (`split.ties: item_id`)"
+    remark = f" {report['remark']}" if "remark" in report else ""
+    return f"{written}{remark} The order of equal timestamps is {ties}."
 
 
 def _name(report: Report) -> str:
@@ -348,7 +358,7 @@ def ablation_figures(report: Report) -> dict[str, str]:
     from hybridvae.reporting import figures
 
     title = f"HybridVAE with one thing changed, {report['dataset']}"
-    figure = figures.ablation(ablation_frame(report["variants"]), title=title)
+    figure = figures.ablation(ablation_frame(report), title=title)
     return {f"{report['dataset']}-ablation.svg": figures.svg(figure)}
 
 

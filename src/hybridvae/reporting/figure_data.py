@@ -5,21 +5,22 @@ from typing import Any
 
 import pandas as pd
 
-from hybridvae.evaluation.protocols import ABLATED, READING_ORDER
+from hybridvae.evaluation.protocols import ABLATED, READING_ORDER, titles
 from hybridvae.reporting.model_titles import title_of
 
 _METRIC = "ndcg@10"
 
 
 def comparison_frame(models: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """NDCG@10 of every model by every protocol: columns model, protocol, mean, low, high.
+    """NDCG@10 of every model by every protocol: columns model, protocol, panel (its title), mean, low, high.
 
     Args:
         models: model -> what `metrics/test/<model>.json` or a benchmark holds of it.
     """
     return pd.DataFrame(
         [
-            {"model": title_of(model), "protocol": protocol, **_interval(figures[protocol][_METRIC])}
+            {"model": title_of(model), "protocol": protocol, "panel": titles(protocol, figures).panel}
+            | _interval(figures[protocol][_METRIC])
             for protocol in READING_ORDER
             for model, figures in models.items()
             if protocol in figures
@@ -61,17 +62,18 @@ def cost_frame(models: Mapping[str, Mapping[str, Any]], seconds: Mapping[str, fl
     )
 
 
-def ablation_frame(variants: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Change of NDCG@10 against the default, seed by seed: columns variant, protocol, seed, change.
+def ablation_frame(report: Mapping[str, Any]) -> pd.DataFrame:
+    """Change of NDCG@10 against the default, seed by seed: columns variant, protocol, panel (its title), seed, change.
 
     Args:
-        variants: of an ablation file, the default first; those that do not apply are left out.
+        report: an ablation file, whose first variant is the default; variants that do not apply are left out.
     """
+    variants = report["variants"]
     usual, *_ = variants.values()
     base = {one["seed"]: one for one in usual["per_seed"]}
     return pd.DataFrame(
         [
-            {"variant": name, "protocol": protocol, "seed": one["seed"]}
+            {"variant": name, "protocol": protocol, "panel": titles(protocol, report).panel, "seed": one["seed"]}
             | {"change": one[protocol] / base[one["seed"]][protocol] - 1}
             for name, variant in variants.items()
             if variant is not usual and not variant["inapplicable"]
@@ -79,7 +81,7 @@ def ablation_frame(variants: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
             if one["seed"] in base
             for protocol in ABLATED
         ],
-        columns=["variant", "protocol", "seed", "change"],
+        columns=["variant", "protocol", "panel", "seed", "change"],
     )
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from hybridvae.evaluation.protocols import ABLATED, PROTOCOLS
+from hybridvae.evaluation.protocols import ABLATED
 from hybridvae.files import atomic_path, write_text
 
 # Okabe & Ito's colours, told apart by colour-blind readers, and markers for those who print in grey.
@@ -83,7 +83,8 @@ def comparison(values: pd.DataFrame, *, title: str) -> Figure:
     """NDCG@10 of all models with 95 % intervals, a panel a protocol, the best by the first protocol at the top.
 
     Args:
-        values: rows of model, protocol, mean, low, high; a model that a protocol does not judge has no row there.
+        values: rows of model, protocol, panel (its title), mean, low, high; a model that a protocol does not judge has
+            no row there.
     """
     protocols = list(dict.fromkeys(values["protocol"]))
     first = values[values["protocol"] == protocols[0]].sort_values("mean", kind="stable")["model"].tolist()
@@ -93,14 +94,15 @@ def comparison(values: pd.DataFrame, *, title: str) -> Figure:
         figure = Figure(figsize=(4.6 * len(protocols) + 0.8, 1.6 + 0.42 * len(order)), layout=layout)
         panels = figure.subplots(1, len(protocols), sharey=True, squeeze=False)[0]
         for panel, protocol in zip(panels, protocols, strict=True):
-            rows = values[values["protocol"] == protocol].set_index("model").reindex(order)
+            chosen = values[values["protocol"] == protocol]
+            rows = chosen.set_index("model").reindex(order)
             errors = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
             colours = [BLUE if model == _HYBRID else GREY for model in order]
             panel.barh(order, rows["mean"], xerr=errors, color=colours, capsize=3, height=0.65)
             for place, (mean, high) in enumerate(zip(rows["mean"], rows["high"], strict=True)):
                 said, x = ("not judged", 0) if pd.isna(mean) else (f"{mean:.3f}", high)
                 panel.annotate(said, (x, place), (6, 0), textcoords="offset points", va="center", fontsize=10)
-            panel.set(title=PROTOCOLS[protocol].panel, xlabel="NDCG@10, with 95 % interval")
+            panel.set(title=chosen["panel"].iloc[0], xlabel="NDCG@10, with 95 % interval")
             panel.set_xlim(0, 1.2 * rows["high"].max())
             panel.xaxis.set_major_locator(MaxNLocator(5))
             panel.grid(visible=False, axis="y")
@@ -192,7 +194,7 @@ def ablation(values: pd.DataFrame, *, title: str) -> Figure:
     """What each part is worth: the change of NDCG@10 without it, a dot a seed, a bar their mean.
 
     Args:
-        values: rows of variant, protocol, seed, change (-0.1: a tenth less than the default's).
+        values: rows of variant, protocol, panel (its title), seed, change (-0.1: a tenth less than the default's).
     """
     order = list(dict.fromkeys(values["variant"]))
     means = values.groupby(["protocol", "variant"])["change"].mean()
@@ -221,7 +223,7 @@ def ablation(values: pd.DataFrame, *, title: str) -> Figure:
                     va="center",
                     fontsize=9.5,
                 )
-            panel.set(title=PROTOCOLS[protocol].panel, xlabel="change of NDCG@10 on validation, %")
+            panel.set(title=rows["panel"].iloc[0], xlabel="change of NDCG@10 on validation, %")
             panel.set_xlim(lowest - 0.04 * (highest - lowest), highest + room)
             panel.grid(visible=False, axis="y")
         figure.suptitle(title)

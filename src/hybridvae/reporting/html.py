@@ -15,7 +15,7 @@ from hybridvae.config import Block
 from hybridvae.costs import Cost, read_costs
 from hybridvae.errors import UnreadableFileError
 from hybridvae.evaluation.comparison import metrics_table
-from hybridvae.evaluation.protocols import PROTOCOLS, READING_ORDER, shared_protocols
+from hybridvae.evaluation.protocols import READING_ORDER, shared_protocols, titles
 from hybridvae.files import read_json, write_text
 from hybridvae.reporting.figure_data import ablation_frame, cost_frame
 from hybridvae.reporting.model_titles import title_of
@@ -81,7 +81,11 @@ def write_report(root: Path, path: Path, *, cache: Path) -> None:
             | {"tests": {protocol: of.get(model) for protocol, of in tests.items()}}
             for model in metrics_table(test).index
         ],
-        protocols={name: PROTOCOLS[name].sentence for name in READING_ORDER if name in shared_protocols(test.values())},
+        protocols={
+            name: titles(name, next(iter(test.values()))).sentence
+            for name in READING_ORDER
+            if name in shared_protocols(test.values())
+        },
         stars=_stars,
         figures=list(_figures(root, dataset, test, costs)),
         captions=_CAPTIONS,
@@ -118,7 +122,7 @@ def _figures(root: Path, dataset: str, test: Mapping[str, Any], costs: list[Bloc
         figure = figures.cost(frame, title=f"What quality costs on {dataset}", subtitle=said)
         yield "cost", _address(figures.svg(figure))
     if (file := root / "docs" / "benchmarks" / f"{dataset}-ablation.json").is_file():
-        values = ablation_frame(read_json(file)["variants"])
+        values = ablation_frame(read_json(file))
         figure = figures.ablation(values, title=f"HybridVAE with one thing changed, {dataset}")
         yield "ablation", _address(figures.svg(figure))
     for file in sorted((root / "plots" / "tuning").glob(f"{dataset}-*.svg")):
