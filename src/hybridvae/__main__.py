@@ -99,9 +99,12 @@ def _source(arguments: argparse.Namespace) -> None:
 
 def _table(arguments: argparse.Namespace) -> None:
     from hybridvae.reporting.markdown import plain_report
+    from hybridvae.reporting.reproduction import against_committed
     from hybridvae.reporting.results import compared
 
-    print(plain_report(*compared(arguments.metrics)))
+    test, tests = compared(arguments.metrics)
+    print(plain_report(test, tests))
+    print(against_committed(arguments.metrics.resolve().parent, test))
 
 
 def _tune(arguments: argparse.Namespace) -> None:

@@ -61,6 +61,8 @@ def documents(root: Path) -> dict[Path, str]:
     for report in reports:
         if "checks" in report:
             readme = with_section(readme, "judge", judge_table(report))
+        if "processors" in report:
+            readme = with_section(readme, "processors", processors_table(report))
         if "seconds_to_ready" in report:
             readme = with_section(readme, "service", service_table(report))
     return texts | {root / "README.md": readme}
@@ -240,6 +242,24 @@ def judge_table(report: Report) -> str:
         for check in report["checks"]
     ]
     return table(head, rows)
+
+
+def processors_table(report: Report) -> str:
+    """How far the figures of other processors are from the committed ones."""
+    head = ["NDCG@10 apart from the committed figure"] + [
+        f"{name}, {protocol}" for name in report["processors"] for protocol in ("full", "sampled")
+    ]
+    rows = [
+        [title_of(model)]
+        + [
+            f"{of['models'][model][protocol]:.6f}" if model in of["models"] else "the same file"
+            for of in report["processors"].values()
+            for protocol in ("full", "sampled")
+        ]
+        for model in report["models"]
+    ]
+    how = f"`{report['command']}` on `{report['dataset']}`, the same seeds: every stage from nothing.\n\n"
+    return how + table(head, rows)
 
 
 def service_table(report: Report) -> str:
