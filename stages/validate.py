@@ -5,9 +5,9 @@ from stage import DATASET, PARAMS, block, cache, data, metrics, model_name, run,
 
 from hybridvae.data.interactions import read_interactions, read_targets
 from hybridvae.evaluation.intervals import EvaluationConfig, summarise
-from hybridvae.evaluation.judge import judge, validation_ndcg
+from hybridvae.evaluation.judge import ValidationNDCG, judge
 from hybridvae.files import write_frame, write_json, write_metrics
-from hybridvae.models import Context, EpochMetrics, FitState, Recommender, create
+from hybridvae.models import Context, EpochMetrics, FitState, create
 
 NAME = model_name()
 
@@ -17,11 +17,8 @@ def main() -> str:
     model = create(NAME, PARAMS.get(NAME), Context(PARAMS["seed"], PARAMS["device"], state))
     interactions = read_interactions(data("split", "fit"), upto="train", vectors=vectors_for(model))
     targets = read_targets(data("split", "fit"))
+    ndcg = ValidationNDCG(interactions, targets)
     history: list[EpochMetrics] = []
-
-    def ndcg(fitted: Recommender) -> float:
-        return validation_ndcg(fitted.scores, interactions, targets)
-
     with Live(
         str(data("validate", NAME) / "curves"), dvcyaml=None, save_dvc_exp=False, report=None, monitor_system=False
     ) as live:

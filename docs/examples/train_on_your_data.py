@@ -32,7 +32,7 @@ def main(reviews: Path, metadata: Path | None, folder: Path) -> None:
     for name, parameters in (("itemknn", {}), ("hybridvae", block)):
         # The epoch is chosen on the validation part; the model that is judged has seen that part too.
         tried = hv.create(name, parameters, hv.Context(seed=1))
-        tried.fit(training, validation=lambda model: hv.validation_ndcg(model.scores, training, targets))
+        tried.fit(training, validation=hv.ValidationNDCG(training, targets))
         model = hv.create(name, parameters, hv.Context(seed=1), epochs=tried.epochs).fit(everything)
         judged = hv.judge(model.scores, everything, hv.read_targets(test)).per_user
         print(f"{name}: NDCG@10 {judged['full/ndcg@10'].mean():.4f} on {len(judged)} users, full ranking")

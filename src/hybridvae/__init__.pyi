@@ -22,6 +22,7 @@ from .evaluation.comparison import compare as compare
 from .evaluation.intervals import EvaluationConfig as EvaluationConfig
 from .evaluation.intervals import summarise as summarise
 from .evaluation.judge import Judgement as Judgement
+from .evaluation.judge import ValidationNDCG as ValidationNDCG
 from .evaluation.judge import judge as judge
 from .evaluation.judge import validation_ndcg as validation_ndcg
 from .evaluation.significance import bootstrap_intervals as bootstrap_intervals

@@ -1,5 +1,6 @@
-"""Arrays as the models pass them on: their types, what a user has seen masked, the best k of many scores."""
+"""Arrays as models pass them on: their types, their hash, what a user has seen masked, the best k of many scores."""
 
+import hashlib
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -8,6 +9,16 @@ from scipy import sparse
 
 IntArray: TypeAlias = npt.NDArray[np.integer[Any]]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
+
+
+def arrays_sha256(*arrays: npt.NDArray[Any] | None) -> str:
+    """A hash (64 hexadecimal digits) over types, shapes and bytes of the arrays, in this order; None is no array."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(b"none;" if array is None else f"{array.dtype.str} {array.shape};".encode())
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def mask_seen(scores: FloatArray, seen: sparse.csr_matrix) -> None:

@@ -15,16 +15,20 @@ choices are made on the full ones.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hybridvae.arrays import FloatArray, IntArray, mask_seen, top_k
+from hybridvae.arrays import FloatArray, IntArray, arrays_sha256, mask_seen, top_k
 from hybridvae.data.interactions import Interactions, Targets
 from hybridvae.errors import BadDataError, BadParameterError
 from hybridvae.evaluation.protocols import PROTOCOLS, ProtocolName
 from hybridvae.progress import progress
+
+if TYPE_CHECKING:
+    from hybridvae.models import Recommender
 
 Scores = Callable[[IntArray], FloatArray]
 Ranks = npt.NDArray[np.float64]
@@ -215,3 +219,23 @@ def validation_ndcg(scores: Scores, interactions: Interactions, targets: Targets
     """Full-ranking NDCG@10, the one figure by which epochs and configurations are chosen."""
     outcome = judge(scores, interactions, targets, protocols=("full",), cutoffs=(10,), lists=False)
     return float(outcome.per_user["full/ndcg@10"].mean())
+
+
+@dataclass(frozen=True)
+class ValidationNDCG:
+    """`validation_ndcg` against these targets, as a fit takes it; an interrupted fit goes on only with an equal one."""
+
+    interactions: Interactions
+    targets: Targets
+
+    def __call__(self, model: "Recommender") -> float:
+        """The figure of a model."""
+        return validation_ndcg(model.scores, self.interactions, self.targets)
+
+    @property
+    def identity(self) -> str:
+        """A hash over the targets and all that was seen. Which figure it is, at which cutoff, is in the code."""
+        seen, targets = self.interactions.ratings, self.targets
+        part = np.array([*seen.shape, targets.part])
+        held_out = (targets.users, targets.items, targets.candidates)
+        return arrays_sha256(part, seen.indptr, seen.indices, seen.data, self.interactions.cold, *held_out)

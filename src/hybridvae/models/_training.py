@@ -1,34 +1,37 @@
 """Training in epochs: early stopping on validation, and a fit that survives being killed.
 
-State is written after each epoch, as safetensors with its JSON in the header: one file, one rename. Each
-epoch draws from a generator of its own, seeded by its number, so that an epoch repeated after a kill gives
-the weights it would have given without.
+State is written after each epoch: `last.safetensors`, with the record of the epochs in its header, which also names
+the file of the best weights, `best-<epoch>.safetensors`. A file appears by one rename and holds a hash of its content;
+the best weights that the last state names stay until the next last state is there. Each epoch draws from a generator of
+its own, seeded by its number, so that an epoch repeated after a kill gives the weights it would have given without.
 """
 
 import hashlib
 import inspect
 import json
 import math
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import scipy
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from hybridvae.arrays import FloatArray
+from hybridvae.arrays import FloatArray, arrays_sha256
 from hybridvae.data.interactions import Interactions
-from hybridvae.dependencies import PACKAGE, fingerprint, model_file
-from hybridvae.errors import BadParameterError
+from hybridvae.dependencies import fingerprint, model_file
+from hybridvae.errors import BadParameterError, UnreadableFileError
 from hybridvae.files import atomic_path
-from hybridvae.models._base import Context, EpochMetrics, OnEpoch, Validation
-from hybridvae.progress import progress
+from hybridvae.models._base import Context, EpochMetrics, IdentifiedValidation, OnEpoch, StateFolder, Validation
+from hybridvae.progress import progress, warn
+
+_LAST = "last.safetensors"
 
 
 class EpochsConfig(Protocol):
@@ -73,7 +76,7 @@ def train_epochs(
     train_epoch: Callable[[int], EpochMetrics],
     validate: Callable[[], float] | None,
     on_epoch: OnEpoch | None,
-    state: Path | None,
+    state: StateFolder | None,
 ) -> FitRecord:
     """Run `train_epoch` for the epochs from 1 on, `config.epochs` at most, and leave the chosen weights in `network`.
 
@@ -82,41 +85,37 @@ def train_epochs(
 
     Args:
         train_epoch: trains the epoch of this number and returns its figures.
-        state: folder to keep the last and the best state in, and to go on from.
+        state: folder to keep the last and the best state in, and to go on from; left to others if the fit fails.
     """
     record = FitRecord()
     best: dict[str, Tensor] | None = None
-    if state is not None and (state / "last.safetensors").exists():
-        record = _read_state(state / "last.safetensors", network, optimizer)
-        if record.best_epoch:
-            best = _tensors(state / "best.safetensors")
-        if on_epoch:
-            for number, metrics in enumerate(record.history, start=1):
-                on_epoch(number, metrics)
-
-    with progress(doing="fit", unit="epochs", total=config.epochs, done=record.epoch) as bar:
-        while record.epoch < config.epochs:
-            judged = record.history and "ndcg@10" in record.history[-1]
-            if validate and judged and record.epoch - record.best_epoch >= config.patience:
-                break
-            record.epoch += 1
-            metrics = train_epoch(record.epoch)
-            if validate and (record.epoch % config.validate_every == 0 or record.epoch == config.epochs):
-                value = validate()
-                metrics |= {"ndcg@10": value}
-                if value > record.best_value:
-                    record.best_value, record.best_epoch = value, record.epoch
-                    best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-            record.history.append(metrics)
-            if state is not None:
-                # The best first: killed in between, the last state repeats this epoch and writes it again.
-                if best is not None and record.best_epoch == record.epoch:
-                    _write(state / "best.safetensors", best, {})
-                _write_state(state / "last.safetensors", network, optimizer, record)
+    with _left_on_failure(state):
+        if state is not None and (stored := _read_state(state)) is not None:
+            record, best = stored.record, stored.best
+            stored.restore(network, optimizer)
             if on_epoch:
-                on_epoch(record.epoch, metrics)
-            bar.update()
-            bar.set_postfix({name: f"{figure:.4g}" for name, figure in metrics.items()}, refresh=False)
+                for number, metrics in enumerate(record.history, start=1):
+                    on_epoch(number, metrics)
+        with progress(doing="fit", unit="epochs", total=config.epochs, done=record.epoch) as bar:
+            while record.epoch < config.epochs:
+                judged = record.history and "ndcg@10" in record.history[-1]
+                if validate and judged and record.epoch - record.best_epoch >= config.patience:
+                    break
+                record.epoch += 1
+                metrics = train_epoch(record.epoch)
+                if validate and (record.epoch % config.validate_every == 0 or record.epoch == config.epochs):
+                    value = validate()
+                    metrics |= {"ndcg@10": value}
+                    if value > record.best_value:
+                        record.best_value, record.best_epoch = value, record.epoch
+                        best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+                record.history.append(metrics)
+                if state is not None and not _write_state(state, network, optimizer, record, best):
+                    state = None
+                if on_epoch:
+                    on_epoch(record.epoch, metrics)
+                bar.update()
+                bar.set_postfix({name: f"{figure:.4g}" for name, figure in metrics.items()}, refresh=False)
 
     if best is not None:
         network.load_state_dict(best)
@@ -143,68 +142,165 @@ def state_folder(
     *,
     vectors: FloatArray | None,
     validation: Validation | None,
-) -> Path | None:
-    """Where a fit keeps its state: a folder named by what decides its outcome: parameters, data and code.
+) -> StateFolder | None:
+    """Where a fit keeps its state: a folder named by what decides its outcome: parameters, data, code and machine.
 
     Args:
         config: the model's frozen dataclass.
         vectors: the item vectors that it is fitted with, if it is.
         validation: what chooses the epoch, if anything does; the code that it reaches counts as the model's does.
+
+    Returns:
+        None where no state can be kept, or where nobody can say what the validation decides by.
     """
     if context.state is None:
         return None
-    code = [model_file(name)] + ([] if validation is None else _written_in(validation))
-    chosen = validation is not None
-    facts = [name, asdict(config), context.seed, str(device), torch.__version__, chosen, fingerprint(*code)]
-    digest = hashlib.sha256(json.dumps(facts).encode())
+    code = [model_file(name)]
+    identity = None
+    if validation is not None:
+        source = _source(type(validation))
+        if source is None or not isinstance(validation, IdentifiedValidation):
+            warn("nobody can know what this validation decides by: the fit keeps no state; use ValidationNDCG for one.")
+            return None
+        code.append(source)
+        identity = f"{type(validation).__qualname__} {validation.identity}"
     histories, ratings = interactions.histories, interactions.ratings
-    arrays = (histories.indptr, histories.indices, histories.data, ratings.indptr, ratings.indices)
-    for array in (*arrays, interactions.warm, vectors):
-        if array is not None:
-            digest.update(np.ascontiguousarray(array).tobytes())
-    return context.state.folder(digest.hexdigest()[:32])
+    facts = {
+        "model": [name, asdict(config), context.seed],
+        "data": [
+            list(histories.shape),
+            arrays_sha256(histories.indptr, histories.indices, histories.data),
+            arrays_sha256(ratings.indptr, ratings.indices, ratings.data),
+            arrays_sha256(interactions.warm, vectors),
+        ],
+        "validation": identity,
+        "code": fingerprint(*code),
+        # Under other versions, or on another processor, a fit would go on with other last bits.
+        "versions": [torch.__version__, np.__version__, scipy.__version__],
+        "machine": [str(device), _accelerator(device), torch.backends.cpu.get_cpu_capability()],
+        "threads": torch.get_num_threads(),
+    }
+    return context.state.folder(hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32])
 
 
-def _written_in(function: Callable[..., Any]) -> list[Path]:
-    """The file that a function is written in; the whole package where that is not known, as of a notebook's cell."""
-    while isinstance(function, partial):
-        function = function.func
-    with suppress(TypeError):
-        source = inspect.getsourcefile(function if inspect.isroutine(function) else type(function))
-        if source and Path(source).is_file():
-            return [Path(source)]
-    return sorted(PACKAGE.rglob("*.py"))
+def _source(kind: type) -> Path | None:
+    """The file that a class is written in; None where that is not known, as of a notebook's cell."""
+    with suppress(TypeError, OSError):
+        if (source := inspect.getsourcefile(kind)) and Path(source).is_file():
+            return Path(source)
+    return None
 
 
-def _write(path: Path, tensors: Mapping[str, Tensor], header: dict[str, str]) -> None:
-    with atomic_path(path) as partial:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=header)
+def _accelerator(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else ""
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
-    with safe_open(path, framework="pt") as stored:
-        return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
+@contextmanager
+def _left_on_failure(state: StateFolder | None) -> Iterator[None]:
+    """Let others go on from the state if the block fails; if it ends well, `FitState.forget` does it."""
+    try:
+        yield
+    except BaseException:
+        if state is not None:
+            state.release()
+        raise
 
 
-def _write_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, record: FitRecord) -> None:
-    tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
+@dataclass(frozen=True)
+class _State:
+    """What is read back of an interrupted fit."""
+
+    record: FitRecord
+    last: dict[str, Tensor]
+    best: dict[str, Tensor] | None
+
+    def restore(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        weights: dict[str, Tensor] = {}
+        slots: dict[int, dict[str, Any]] = {}
+        for name, tensor in self.last.items():
+            kind, _, rest = name.partition("/")
+            if kind == "network":
+                weights[rest] = tensor
+            else:
+                index, _, slot = rest.partition("/")
+                slots.setdefault(int(index), {})[slot] = tensor
+        network.load_state_dict(weights)
+        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _read_state(folder: StateFolder) -> _State | None:
+    """The state in a folder; None where there is none, or a damaged one, which is said and removed."""
+    try:
+        if (folder.path / _LAST).exists():
+            last, text = _read(folder.path / _LAST)
+            record = FitRecord(**json.loads(text))
+            return _State(record, last, _read(_best(folder, record))[0] if record.best_epoch else None)
+        folder.clear()  # what a killed process may have left half
+    except UnreadableFileError as error:
+        warn(f"the state of an interrupted fit in {folder.path} is damaged ({error}): the fit begins anew.")
+        with suppress(OSError):
+            folder.clear()
+    except OSError as error:
+        warn(f"the state of an interrupted fit in {folder.path} cannot be read ({error}): the fit begins anew.")
+    return None
+
+
+def _write_state(
+    folder: StateFolder,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    record: FitRecord,
+    best: dict[str, Tensor] | None,
+) -> bool:
+    """Write the state after an epoch; False, and a line that says so, where that is impossible."""
+    last = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{slot}": tensor for slot, tensor in slots.items()}
-    _write(path, tensors, {"record": json.dumps(vars(record))})
+        last |= {f"optimizer/{index}/{slot}": tensor for slot, tensor in slots.items()}
+    try:
+        if best is not None and record.best_epoch == record.epoch:
+            _write(_best(folder, record), best, "")
+        _write(folder.path / _LAST, last, json.dumps(vars(record)))
+        for path in folder.path.glob("best-*"):
+            if path != _best(folder, record):
+                path.unlink()
+    except (OSError, SafetensorError) as error:
+        warn(f"the state of this fit cannot be written to {folder.path} ({error}): stopped, it repeats what follows.")
+        return False
+    return True
 
 
-def _read_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> FitRecord:
-    with safe_open(path, framework="pt") as stored:
-        record = FitRecord(**json.loads(stored.metadata()["record"]))
-    weights: dict[str, Tensor] = {}
-    slots: dict[int, dict[str, Any]] = {}
-    for name, tensor in _tensors(path).items():
-        kind, _, rest = name.partition("/")
-        if kind == "network":
-            weights[rest] = tensor
-        else:
-            index, _, slot = rest.partition("/")
-            slots.setdefault(int(index), {})[slot] = tensor
-    network.load_state_dict(weights)
-    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-    return record
+def _best(folder: StateFolder, record: FitRecord) -> Path:
+    return folder.path / f"best-{record.best_epoch}.safetensors"
+
+
+def _write(path: Path, tensors: dict[str, Tensor], record: str) -> None:
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as partial:
+        save_file(tensors, partial, metadata={"record": record, "sha256": _sha256(tensors, record)})
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], str]:
+    """The tensors and the record that `_write` wrote.
+
+    Raises:
+        UnreadableFileError: it is not as it was written.
+    """
+    try:
+        with safe_open(path, framework="pt") as stored:
+            header = stored.metadata() or {}
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UnreadableFileError(f"{path.name}: {str(error).splitlines()[0]}") from error
+    record = header.get("record", "")
+    if header.get("sha256") != _sha256(tensors, record):
+        raise UnreadableFileError(f"{path.name} does not have the hash that is written in it")
+    return tensors, record
+
+
+def _sha256(tensors: dict[str, Tensor], record: str) -> str:
+    """A hash over names, types, shapes and bytes, and over the record; as text in a file's header."""
+    digest = hashlib.sha256(json.dumps(record).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
