@@ -2,20 +2,22 @@
 
 from stage import DATASET, PARAMS, block, data, metrics, model_name, run
 
+from hybridvae.checkpoint import read_checkpoint
 from hybridvae.data.interactions import read_interactions, read_targets
 from hybridvae.evaluation.intervals import EvaluationConfig, summarise
 from hybridvae.evaluation.judge import judge
 from hybridvae.evaluation.protocols import ProtocolName, titles
 from hybridvae.evaluation.slices import slices
 from hybridvae.files import write_frame, write_metrics
-from hybridvae.models import Context, load
+from hybridvae.models import Context
 
 NAME = model_name()
 
 
 def main() -> str:
     interactions = read_interactions(data("split", "fit"), upto="validation")
-    model = load(NAME, data("train", NAME), interactions, Context(PARAMS["seed"], PARAMS["device"]))
+    context = Context(PARAMS["seed"], PARAMS["device"])
+    _, model, _ = read_checkpoint(data("train", NAME), interactions, context)
     judgement = judge(model.scores, interactions, read_targets(data("split", "test")))
     judgement.per_user.insert(0, "user_id", interactions.users[judgement.per_user["user_index"]])
     config, seed = block("evaluation", EvaluationConfig), PARAMS["split"]["seed"]

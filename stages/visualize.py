@@ -3,6 +3,7 @@
 import pandas as pd
 from stage import DATASET, PARAMS, ROOT, data, metrics, run
 
+from hybridvae.checkpoint import read_checkpoint
 from hybridvae.data.interactions import read_interactions
 from hybridvae.files import read_json
 from hybridvae.models import Context
@@ -28,7 +29,9 @@ def main() -> str:
             title=f"HybridVAE on {DATASET}, fitted on the training part",
         )
         interactions = read_interactions(data("split", "fit"), upto="validation")
-        model = Model.load(data("train", "hybridvae"), interactions, Context(device=PARAMS["device"]))
+        context = Context(device=PARAMS["device"])
+        _, model, _ = read_checkpoint(data("train", "hybridvae"), interactions, context)
+        assert isinstance(model, Model)
         places = users_map(model.latent_means, interactions, seed=PARAMS["seed"])
         drawn["users"] = figures.users(places, title=f"HybridVAE's view of {len(places):,} users of {DATASET}")
     for name, figure in drawn.items():

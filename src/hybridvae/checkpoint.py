@@ -1,7 +1,8 @@
 """What `train` ships: a folder that says what it is, and can be used with nothing else at hand.
 
-Beside what the model's `save` wrote lie `checkpoint.json` (the model's name), `items.parquet` (the catalogue) and the
-model card, `README.md` (Mitchell et al. 2019, "Model Cards for Model Reporting").
+Beside what the model's `save` wrote lie `checkpoint.json` (the model's name, and the hashes of its files),
+`items.parquet` (the catalogue) and the model card, `README.md` (Mitchell et al. 2019, "Model Cards for Model
+Reporting"). Whoever loads a model goes through `read_checkpoint`, which checks the hashes first.
 """
 
 import hashlib
@@ -11,13 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from safetensors import SafetensorError
 
 from hybridvae.arrays import top_k
 from hybridvae.data.interactions import Interactions
+from hybridvae.dependencies import model_file
+from hybridvae.errors import BadParameterError, UnreadableFileError
 from hybridvae.evaluation.protocols import READING_ORDER, titles
-from hybridvae.files import write_frame, write_json, write_text
-from hybridvae.models import Recommender
+from hybridvae.files import read_json, sha256_of, write_frame, write_json, write_text
+from hybridvae.models import Context, Recommender, load
+
+_ABOUT, _CARD, _ITEMS = "checkpoint.json", "README.md", "items.parquet"
 
 
 @dataclass(frozen=True)
@@ -51,10 +58,65 @@ def write_checkpoint(folder: Path, name: str, model: Recommender, interactions: 
     """
     model.save(folder)
     catalogue = pd.DataFrame({"item_id": interactions.items, "title": interactions.titles})
-    write_frame(folder / "items.parquet", catalogue)
+    write_frame(folder / _ITEMS, catalogue)
+    files = sorted(path.name for path in folder.glob("[!.]*") if path.is_file() and path.name not in (_ABOUT, _CARD))
     about = {"model": name, "dataset": origin.dataset, "users_sha256": users_sha256(interactions)}
-    write_json(folder / "checkpoint.json", about)
-    write_text(folder / "README.md", model_card(name, model, interactions, origin))
+    write_json(folder / _ABOUT, about | {"files_sha256": {file: sha256_of(folder / file) for file in files}})
+    write_text(folder / _CARD, model_card(name, model, interactions, origin))
+
+
+def read_checkpoint(
+    folder: Path, known: Interactions | None, context: Context
+) -> tuple[str, Recommender, Interactions]:
+    """Read what `write_checkpoint` wrote, and check that every file is as it was written.
+
+    Args:
+        known: the users, in the order in which the model was fitted on them, and their histories; None for the
+            catalogue alone.
+
+    Returns:
+        The model's name, the model, and `known` or the catalogue.
+
+    Raises:
+        UnreadableFileError: the folder holds no checkpoint, a damaged one, or one of others than `known`.
+    """
+    if not (folder / _ABOUT).is_file():
+        raise UnreadableFileError(f"{folder} holds no {_ABOUT}: run `dvc repro train@MODEL`, or `dvc pull`.")
+    name = "MODEL"
+    try:
+        about = read_json(folder / _ABOUT)
+        name, users = about["model"], about["users_sha256"]
+        _check(folder, about)
+        items = pd.read_parquet(folder / _ITEMS)
+        ids, titles = (items[column].to_numpy(dtype=object) for column in ("item_id", "title"))
+        same_items = known is None or np.array_equal(known.items, ids)
+        known = Interactions.without_users(ids, titles) if known is None else known
+        model = load(name, folder, known, context) if same_items else None
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError, SafetensorError, UnreadableFileError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UnreadableFileError(
+            f"{folder} cannot be read ({reason}): run `dvc checkout --force`, or `dvc repro train@{name}`."
+        ) from error
+    if model is None:
+        raise UnreadableFileError(f"{folder} was fitted on other items than these: run `dvc repro train@{name}`.")
+    if not model.folds_in and known.n_users and users != users_sha256(known):
+        raise UnreadableFileError(f"{folder} was fitted on other users than these: run `dvc repro train@{name}`.")
+    return name, model, known
+
+
+def _check(folder: Path, about: Mapping[str, Any]) -> None:
+    """Raise an UnreadableFileError, whose message is the reason, unless every file is as it was written."""
+    try:
+        model_file(about["model"])
+    except BadParameterError:
+        raise UnreadableFileError(f"{_ABOUT} names a model that there is not") from None
+    if not isinstance(hashes := about.get("files_sha256"), dict):
+        raise UnreadableFileError(f"{_ABOUT} has no hashes of the files, as of an older version")
+    for file, wanted in hashes.items():
+        if not (folder / file).is_file():
+            raise UnreadableFileError(f"{file} is missing")
+        if sha256_of(folder / file) != wanted:
+            raise UnreadableFileError(f"{file} is damaged: its hash is not the one in {_ABOUT}")
 
 
 def users_sha256(interactions: Interactions) -> str:

@@ -14,15 +14,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors import SafetensorError
 from scipy import sparse
 
 from hybridvae.arrays import FloatArray, IntArray, mask_seen, top_k
-from hybridvae.checkpoint import users_sha256
+from hybridvae.checkpoint import read_checkpoint
 from hybridvae.data.interactions import Interactions, ages
-from hybridvae.errors import BadDataError, BadParameterError, UnreadableFileError
-from hybridvae.files import atomic_path, read_json
-from hybridvae.models import Context, FoldingRecommender, Recommender, load
+from hybridvae.errors import BadDataError, BadParameterError
+from hybridvae.files import atomic_path
+from hybridvae.models import Context, FoldingRecommender, Recommender
 from hybridvae.progress import progress
 
 _BLOCK = 1 << 22  # scores held at a time (16 MB)
@@ -81,33 +80,9 @@ class Recommendations:
                 there are none, and recommendations are for histories alone.
 
         Raises:
-            UnreadableFileError: the folder holds no checkpoint, half of one, or one of others than `known`.
+            UnreadableFileError: the folder holds no checkpoint, a damaged one, or one of others than `known`.
         """
-        folder = Path(folder)
-        if not (folder / "checkpoint.json").is_file():
-            raise UnreadableFileError(f"{folder} holds no checkpoint.json: run `dvc repro train@MODEL`, or `dvc pull`.")
-        name = "MODEL"
-        try:
-            about = read_json(folder / "checkpoint.json")
-            name = about["model"]
-            items = pd.read_parquet(folder / "items.parquet")
-            ids, titles = (items[column].to_numpy(dtype=object) for column in ("item_id", "title"))
-            if known is None:
-                known = Interactions.without_users(ids, titles)
-            elif not np.array_equal(known.items, ids):
-                raise UnreadableFileError(
-                    f"{folder} was fitted on other items than these: run `dvc repro train@{name}`."
-                )
-            model = load(name, folder, known, Context(device=device))
-        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
-            reason = str(error).splitlines()[0]
-            raise UnreadableFileError(
-                f"{folder} cannot be read ({reason}): run `dvc checkout --force`, or `dvc repro train@{name}`."
-            ) from error
-        users = about.get("users_sha256")
-        if not model.folds_in and known.n_users and users not in (None, users_sha256(known)):
-            raise UnreadableFileError(f"{folder} was fitted on other users than these: run `dvc repro train@{name}`.")
-        return cls(name, model, known)
+        return cls(*read_checkpoint(Path(folder), known, Context(device=device)))
 
     @property
     def folds_in(self) -> bool:
