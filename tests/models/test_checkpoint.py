@@ -1,0 +1,80 @@
+"""A checkpoint that is not as it was written is refused in one sentence, whoever reads it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from boards import checkerboard, fitted, interactions_of
+
+from hybridvae.checkpoint import Origin, read_checkpoint, write_checkpoint
+from hybridvae.errors import UnreadableFileError
+from hybridvae.models import Context
+from hybridvae.recommendations import Recommendations
+
+FIGURE = {"mean": 0.5, "low": 0.4, "high": 0.6}
+VALIDATION = {"users": 20, "full": {"ndcg@10": FIGURE, "recall@10": FIGURE}}
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """The folder of an EASE, and what it was fitted on."""
+    known = interactions_of(checkerboard())
+    origin = Origin("boards", "temporal", 1, {}, {}, 0, (), "", VALIDATION)
+    write_checkpoint(tmp_path / "ease", "ease", fitted("ease", known), known, origin)
+    return tmp_path / "ease", known
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def said_of(folder, known):
+    """The one sentence that refuses a folder, however it is read."""
+    with pytest.raises(UnreadableFileError) as one:
+        Recommendations.load(folder, known, device="cpu")
+    with pytest.raises(UnreadableFileError) as other:
+        read_checkpoint(folder, known, Context(device="cpu"))
+    assert str(one.value) == str(other.value)
+    return str(one.value)
+
+
+def test_every_file_of_the_model_has_its_hash_and_nothing_else_does(checkpoint):
+    folder, known = checkpoint
+    hashes = json.loads((folder / "checkpoint.json").read_text())["files_sha256"]
+    assert set(hashes) == {"model.safetensors", "config.json", "items.parquet"}
+    (folder / "README.md").write_text("Mine.")
+    (folder / "notes.txt").write_text("Mine.")
+    name, model, same = read_checkpoint(folder, known, Context(device="cpu"))
+    assert name == "ease" and same is known and model.scores([0]).shape == (1, 20)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "items.parquet"])
+@pytest.mark.parametrize("damage", [flip, lambda path: path.write_bytes(path.read_bytes()[:-9]), Path.unlink])
+def test_a_damaged_file_is_refused_and_says_what_to_do(checkpoint, file, damage):
+    folder, known = checkpoint
+    damage(folder / file)
+    reason = "is missing" if damage is Path.unlink else "is damaged: its hash is not the one in checkpoint.json"
+    end = "run `dvc checkout --force`, or `dvc repro train@ease`."
+    assert said_of(folder, known) == f"{folder} cannot be read ({file} {reason}): {end}"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "Expecting value"),
+        ("[]", "list indices"),
+        ("[" * 100_000, "recursion"),
+        ("\udcff", "can't decode"),
+        ('{"model": "ease"}', "users_sha256"),
+        ('{"model": "eare", "users_sha256": "", "files_sha256": {}}', "names a model that there is not"),
+        ('{"model": "ease", "users_sha256": "", "files_sha256": []}', "no hashes of the files"),
+        ('{"model": "ease", "users_sha256": ""}', "has no hashes of the files, as of an older version"),
+    ],
+)
+def test_what_checkpoint_json_may_hold_instead(checkpoint, content, reason):
+    folder, known = checkpoint
+    (folder / "checkpoint.json").write_bytes(content.encode(errors="surrogateescape"))
+    said = said_of(folder, known)
+    assert reason in said and said.count("\n") == 0 and "dvc checkout --force" in said
