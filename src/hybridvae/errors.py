@@ -4,6 +4,16 @@ The message is one clear sentence: what is wrong, where, and what to do about it
 print it without a traceback, and `service/errors.py` gives each kind a status of its own.
 """
 
+import reprlib
+
+
+def quoted(value: object) -> str:
+    """A value as Python writes it, for a message: at most 80 characters of it, whatever its size and depth."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother = 2, 60, 60
+    written = short.repr(value)
+    return written if len(written) <= 80 else f"{written[:77]}..."
+
 
 class HybridVAEError(Exception):
     """Something that a person can mend: a mistake of one of the kinds below, or a command that failed."""
