@@ -10,10 +10,12 @@ def main() -> str:
     report = clean(data("raw"), data("clean"), block("clean", CleanConfig))
     write_metrics(metrics("clean.json"), {"dataset": DATASET, **report})
     rejected = sum(report["rejected"].values())
+    described = f", described {report['described']} of {report['items']} items" if report["metadata_rows_in"] else ""
     return (
         f"kept {report['rows_out']} of {report['rows_in']} rows ({rejected} rejected, "
         f"{report['duplicates']} duplicates, "
         f"{report['k_core_removed']} outside the k-core): {report['users']} users, {report['items']} items"
+        f"{described}"
     )
 
 

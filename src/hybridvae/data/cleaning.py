@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 
 from hybridvae.data import sql
 from hybridvae.data.reviews import METADATA_SCHEMA, ReadReport, read_metadata, read_reviews
-from hybridvae.errors import BadDataError, UnreadableFileError
+from hybridvae.errors import BadDataError, UnreadableFileError, quoted
 from hybridvae.files import atomic_path
+from hybridvae.progress import warn
 
 
 @dataclass(frozen=True)
@@ -31,30 +32,34 @@ def clean(raw: Path, into: Path, config: CleanConfig) -> dict[str, Any]:
     item) and `rejects.jsonl` (file, line, reason, detail, content).
 
     Returns:
-        Counts such that rows_in = rows_out + rejected + duplicates + removed by the k-core.
+        Counts such that rows_in = rows_out + rejected + duplicates + removed by the k-core. `described` are the items
+        with a title, a brand, categories or a description.
 
     Raises:
         UnreadableFileError: there is no raw file.
-        BadDataError: too many lines are bad, or nothing is left after the k-core.
+        BadDataError: too many lines are bad, nothing is left after the k-core, or the metadata are of other items.
     """
     with TemporaryDirectory(prefix="hybridvae-") as name, sql.database() as connection:
         scratch = Path(name)
         with atomic_path(into / "rejects.jsonl") as partial, partial.open("wb") as rejects:
             reviews = read_reviews(_raw_file(raw, "reviews"), scratch / "reviews.parquet", rejects)
-            described = ReadReport()
+            metadata = ReadReport()
             if any(raw.glob("metadata.jsonl*")):
-                described = read_metadata(_raw_file(raw, "metadata"), scratch / "metadata.parquet", rejects)
+                metadata = read_metadata(_raw_file(raw, "metadata"), scratch / "metadata.parquet", rejects)
             else:
                 pq.write_table(METADATA_SCHEMA.empty_table(), scratch / "metadata.parquet")
         _refuse_bad_share(reviews, raw, "reviews", config)
-        _refuse_bad_share(described, raw, "metadata", config)
+        _refuse_bad_share(metadata, raw, "metadata", config)
 
         connection.execute(sql.LATEST_RATINGS, {"path": str(scratch / "reviews.parquet")})
-        sql.register_parquet(connection, metadata=scratch / "metadata.parquet")
+        sql.register_parquet(connection, lines=scratch / "reviews.parquet", metadata=scratch / "metadata.parquet")
         rounds = _k_core(connection, config)
+        connection.execute(sql.DESCRIPTIONS)
+        connection.execute(sql.CLEAN_ITEMS)
+        described = _described_items(connection, reviews, metadata) if metadata.lines else 0
         positive = {"positive_rating": config.positive_rating}
         sql.write_parquet(connection, sql.CLEAN_REVIEWS, into / "reviews.parquet", positive)
-        sql.write_parquet(connection, sql.CLEAN_ITEMS, into / "items.parquet")
+        sql.write_parquet(connection, sql.CLEAN_ITEMS_ROWS, into / "items.parquet")
 
     table = pq.read_table(into / "reviews.parquet", columns=["positive"])
     first, last = rounds[0], rounds[-1]
@@ -69,8 +74,9 @@ def clean(raw: Path, into: Path, config: CleanConfig) -> dict[str, Any]:
         "users": last["users"],
         "items": last["items"],
         "positives": int(table["positive"].to_numpy().sum()),
-        "metadata_rows_in": described.lines,
-        "metadata_rejected": dict(sorted(described.rejected.items())),
+        "metadata_rows_in": metadata.lines,
+        "metadata_rejected": dict(sorted(metadata.rejected.items())),
+        "described": described,
     }
 
 
@@ -111,3 +117,29 @@ def _k_core(connection: Any, config: CleanConfig) -> list[dict[str, int]]:
         connection.execute(sql.CORE_ROUND, thresholds)
         connection.execute("DROP TABLE core")
         connection.execute("ALTER TABLE next_core RENAME TO core")
+
+
+def _described_items(connection: Any, reviews: ReadReport, metadata: ReadReport) -> int:
+    """How many items the metadata describe; few are said, none are an error."""
+    items, matched, described = connection.execute(sql.DESCRIBED_ITEMS).fetchone()
+    if 2 * described >= items:
+        return int(described)
+    if described == 0 and matched:
+        raise BadDataError(
+            f"the metadata have {matched} of the {items} items, but for none of them a title, brand or store, "
+            "categories or description: correct the names of these fields, or leave the metadata away."
+        )
+    ids = " and ".join(
+        f"{' or '.join(map(quoted, dict.fromkeys(ends)))} in the {role} ({report.id_field})"
+        for role, report, ends in (
+            ("reviews", reviews, connection.execute(sql.CORE_ITEM_IDS).fetchone()),
+            ("metadata", metadata, connection.execute(sql.METADATA_ITEM_IDS).fetchone()),
+        )
+    )
+    said = f"the metadata describe {described or 'none'} of the {items} items; ids are such as {ids}"
+    if (reviews.id_field, metadata.id_field) == ("asin", "parent_asin"):
+        said += ", where asin is one variant of a product and parent_asin the product"
+    if described == 0:
+        raise BadDataError(f"{said}: give reviews and metadata with the same ids, or leave the metadata away.")
+    warn(f"{said}; the other items have no title.")
+    return int(described)

@@ -55,18 +55,43 @@ FROM ratings JOIN core ON ratings.user_id = core.user_id AND ratings.item_id = c
 ORDER BY ratings.user_id, timestamp, ratings.item_id
 """
 
+# Which metadata belong to an item: those of its id; else those that name it as a variant; else those of a variant that
+# the reviews name beside it.
+DESCRIPTIONS = """
+CREATE VIEW descriptions AS
+SELECT item_id, 0 AS distance, title, brand, categories, description FROM metadata
+UNION ALL
+SELECT variant_id, 1, title, brand, categories, description FROM metadata WHERE variant_id IS NOT NULL
+UNION ALL
+SELECT named.item_id, 2, title, brand, categories, description
+FROM (SELECT DISTINCT item_id, variant_id FROM lines WHERE variant_id IS NOT NULL) AS named
+JOIN metadata ON named.variant_id = metadata.item_id
+"""
+
 CLEAN_ITEMS = """
-SELECT kept.item_id, COALESCE(title, '') AS title, COALESCE(brand, '') AS brand,
+CREATE TABLE clean_items AS
+SELECT kept.item_id, distance IS NOT NULL AS matched, COALESCE(title, '') AS title, COALESCE(brand, '') AS brand,
        COALESCE(categories, '') AS categories, COALESCE(description, '') AS description
 FROM (SELECT DISTINCT item_id FROM core) AS kept
 LEFT JOIN (
     SELECT *, ROW_NUMBER() OVER (
-        PARTITION BY item_id ORDER BY title DESC, brand DESC, categories DESC, description DESC
+        PARTITION BY item_id ORDER BY distance, title DESC, brand DESC, categories DESC, description DESC
     ) AS choice
-    FROM metadata
+    FROM descriptions
+    WHERE item_id IN (SELECT item_id FROM core)
 ) AS described ON kept.item_id = described.item_id AND choice = 1
-ORDER BY kept.item_id
 """
+
+CLEAN_ITEMS_ROWS = "SELECT item_id, title, brand, categories, description FROM clean_items ORDER BY item_id"
+
+DESCRIBED_ITEMS = """
+SELECT COUNT(*), COUNT(CASE WHEN matched THEN 1 END),
+       COUNT(CASE WHEN title <> '' OR brand <> '' OR categories <> '' OR description <> '' THEN 1 END)
+FROM clean_items
+"""
+
+CORE_ITEM_IDS = "SELECT MIN(item_id), MAX(item_id) FROM core"
+METADATA_ITEM_IDS = "SELECT MIN(item_id), MAX(item_id) FROM metadata"
 
 # --- split ---------------------------------------------------------------------------------------
 
