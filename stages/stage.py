@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hybridvae.models import Recommender
 
 PARAMS: dict[str, Any] = read_yaml(ROOT / "params.yaml")
-DATASET: str = PARAMS["dataset"]
+DATASET = str(PARAMS["dataset"])  # 2018 is a number in YAML
 cache = cache_folder
 
 

