@@ -1,10 +1,14 @@
-"""What the stage scripts share: parameters, folders, the words at the end, errors without a traceback."""
+"""What the stage scripts share: parameters, folders, the words at the end, errors without a traceback.
+
+It is imported first, so that wrong parameters are refused before any work, and errors of later imports are worded too.
+"""
 
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -13,16 +17,29 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from hybridvae.config import parse_config  # noqa: E402
 from hybridvae.costs import Cost, note_cost  # noqa: E402
-from hybridvae.errors import HybridVAEError  # noqa: E402
-from hybridvae.files import cache_folder, read_yaml  # noqa: E402
-from hybridvae.progress import name_stage  # noqa: E402
+from hybridvae.errors import explained  # noqa: E402
+from hybridvae.files import cache_folder  # noqa: E402
+from hybridvae.parameters import read_params  # noqa: E402
+from hybridvae.progress import name_stage, standard_output  # noqa: E402
 
 if TYPE_CHECKING:
     from hybridvae.models import Recommender
 
-PARAMS: dict[str, Any] = read_yaml(ROOT / "params.yaml")
-DATASET = str(PARAMS["dataset"])  # 2018 is a number in YAML
+
+def in_one_sentence(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Say what ended the stage; only a defect of the code shows where it is."""
+    said = "stopped" if kind is KeyboardInterrupt else explained(error)
+    if said is None:
+        sys.__excepthook__(kind, error, traceback)
+    else:
+        print(f"{Path(sys.argv[0]).stem}: {said}", file=sys.stderr)
+
+
+sys.excepthook = in_one_sentence
+
 cache = cache_folder
+PARAMS: dict[str, Any] = read_params(ROOT / "params.yaml", passed=cache() / "params.sha256")
+DATASET: str = PARAMS["dataset"]
 
 
 def model_name() -> str:
@@ -53,25 +70,20 @@ def vectors_for(model: "Recommender") -> Path | None:
 
 
 def run(main: Callable[[], str], *, wrote: Sequence[Path]) -> None:
-    """Run a stage; print what it says at its end, what it wrote, seconds and peak memory, or its error in one sentence.
+    """Run a stage; print what it says at its end, what it wrote, seconds and peak memory.
 
     Args:
         wrote: the stage's outputs.
     """
     name, start = Path(sys.argv[0]).stem, time.perf_counter()
     name_stage(" ".join([name, *sys.argv[1:]]))
-    try:
-        said = main()
-    except HybridVAEError as error:
-        sys.exit(f"{name}: {error}")
-    except KeyboardInterrupt:
-        print(f"{name}: stopped", file=sys.stderr)
-        sys.exit(130)
+    said = main()
     seconds, megabytes = time.perf_counter() - start, _peak_memory()
     note_cost(cache(), _cost(name, seconds, megabytes))
     outputs = ", ".join(path.relative_to(ROOT).as_posix() for path in wrote)
     memory = f", peak memory {megabytes:,.0f} MB" if megabytes else ""
-    print(f"{name}: {said}; wrote {outputs} in {seconds:.1f} s{memory}")
+    with standard_output():
+        print(f"{name}: {said}; wrote {outputs} in {seconds:.1f} s{memory}")
 
 
 def _cost(stage: str, seconds: float, megabytes: float | None) -> Cost:

@@ -19,7 +19,7 @@ ROOMS = (
     ("data",),
     ("models",),
     ("evaluation",),
-    ("checkpoint", "recommendations"),
+    ("checkpoint", "recommendations", "parameters"),
     ("reporting",),
     ("experiments",),
     ("service",),

@@ -7,14 +7,14 @@ from textwrap import indent
 
 import yaml
 
+from hybridvae.config import Block
 from hybridvae.data.downloads import obtain_url
-from hybridvae.errors import BadParameterError, HybridVAEError, UnreadableFileError
+from hybridvae.errors import BadParameterError, UnreadableFileError, explained
 from hybridvae.files import cache_folder, sha256_of, write_text
-from hybridvae.progress import warn
+from hybridvae.progress import standard_output, warn
 
 
-def main() -> None:
-    """Run a command; a mistake ends in one sentence and exit code 1."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m hybridvae", description="Helpers around the DVC stages.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -70,13 +70,27 @@ def main() -> None:
     serve.add_argument("--port", type=_port, default=8000, help="(default: %(default)s)")
     serve.set_defaults(command=_serve)
 
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Run a command; a mistake, or a fault of the machine, ends in one sentence and exit code 1."""
+    arguments = _parser().parse_args()
     try:
-        arguments.command(arguments)
-    except HybridVAEError as error:
-        sys.exit(f"hybridvae: {error}")
+        with standard_output():
+            arguments.command(arguments)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        if (said := explained(error)) is None:
+            raise
+        sys.exit(f"hybridvae: {said}")
+
+
+def _params() -> Block:
+    from hybridvae.parameters import read_params
+
+    return read_params(Path("params.yaml"), passed=cache_folder() / "params.sha256")
 
 
 def _source(arguments: argparse.Namespace) -> None:
@@ -129,11 +143,11 @@ def _table(arguments: argparse.Namespace) -> None:
 def _tune(arguments: argparse.Namespace) -> None:
     from hybridvae.experiments.listing import plain
     from hybridvae.experiments.tuning import Limits, trials_of, tune
-    from hybridvae.repository import Repository
 
     limits = Limits(arguments.configurations, arguments.minutes, arguments.jobs)
+    params = _params()
     for model in arguments.models:  # all of them are known before the first one runs
-        trials_of(Repository(Path()).params, model, arguments.grid, limits)
+        trials_of(params, model, arguments.grid, limits)
     for model in arguments.models:
         table, winner = tune(Path(), model, grid=arguments.grid, dataset=arguments.dataset, limits=limits)
         print(plain(table))
@@ -144,6 +158,7 @@ def _tune(arguments: argparse.Namespace) -> None:
 def _experiments(arguments: argparse.Namespace) -> None:
     from hybridvae.experiments.listing import experiments, over_seeds, plain
 
+    _params()
     table = experiments(Path(), arguments.model)
     print(plain(table))
     if len(seeds := over_seeds(table)):
@@ -173,9 +188,8 @@ def _report(arguments: argparse.Namespace) -> None:
 
 def _recommend(arguments: argparse.Namespace) -> None:
     from hybridvae.recommendations import load_model
-    from hybridvae.repository import Repository
 
-    folder = arguments.checkpoint or Path("data/train", Repository(Path()).params["dataset"], arguments.model)
+    folder = arguments.checkpoint or Path("data/train", _params()["dataset"], arguments.model)
     history = [item.strip() for item in arguments.history.split(",") if item.strip()]
     print(load_model(folder).recommend(history, k=arguments.top_k).to_string(index=False))
 
@@ -183,6 +197,7 @@ def _recommend(arguments: argparse.Namespace) -> None:
 def _serve(arguments: argparse.Namespace) -> None:
     from hybridvae.service import serve
 
+    _params()
     address = f"http://{arguments.host}:{arguments.port}"
     print(f"serving {arguments.model}: {address} has a page, {address}/docs says what else it takes", flush=True)
     serve(Path(), model=arguments.model, host=arguments.host, port=arguments.port)

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from hybridvae.errors import BadParameterError
+from hybridvae.errors import BadParameterError, shown
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -79,8 +79,14 @@ def model_file(name: str) -> Path:
     """
     known = _models()
     if name not in known:
-        raise BadParameterError(f"there is no model {name!r}: `models` in params.yaml may name {', '.join(known)}.")
+        named = ", ".join(known)
+        raise BadParameterError(f"there is no model {shown(name)}: `models` in params.yaml may name {named}.")
     return known[name]
+
+
+def model_names() -> list[str]:
+    """The models that there are, whether params.yaml names them or not."""
+    return list(_models())
 
 
 def name_of(module: Path) -> str:

@@ -1,15 +1,19 @@
 """Files: every write is atomic, every hash is SHA-256, every JSON looks the same."""
 
+import glob
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from hybridvae.errors import WRITTEN_AGAIN, UnreadableFileError, shown
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -17,28 +21,70 @@ if TYPE_CHECKING:
 
 DECIMALS = 6  # of the figures in files of results
 _CHUNK = 1 << 20  # bytes read at a time
+_ABANDONED = 3600  # seconds without a write, after which what a process that is gone left half is removed
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it becomes `path` when the block ends well.
 
-    A process killed in the middle leaves the old file, or none, but never half of one.
+    A process killed in the middle leaves the old file, or none, but never half of one. What it had written is removed
+    by the first that writes the same file an hour later. An error of writing that names no file, as of a full disk,
+    gets a note that does.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
         yield partial
         partial.replace(path)
+    except Exception as error:
+        nameless = isinstance(error, OSError) and error.errno and not error.filename
+        if nameless or type(error).__name__ == "SafetensorError":
+            error.add_note(str(path))
+        raise
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # the error above says more
+            partial.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what killed processes left of a file.
+
+    The age is asked for as well: the number of a living process on another machine, or in another container, may be
+    that of none here.
+    """
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        with suppress(OSError, ValueError):
+            owner = int(partial.name.split(".")[-2])
+            if time.time() - partial.stat().st_mtime > _ABANDONED and not _alive(owner):
+                partial.unlink()
+
+
+def _alive(process: int) -> bool:
+    if os.name == "nt":  # where a signal of 0 ends a process
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def cache_folder() -> Path:
-    """Where what must survive between runs lies: downloads, encoded texts, interrupted fits, notes of cost."""
+    """Where what must survive between runs lies: downloads, encoded texts, interrupted fits, notes of cost.
+
+    Raises:
+        UnreadableFileError: it is no folder.
+    """
     import platformdirs
 
-    return Path(os.environ.get("HYBRIDVAE_CACHE") or platformdirs.user_cache_path("hybridvae"))
+    folder = Path(os.environ.get("HYBRIDVAE_CACHE") or platformdirs.user_cache_path("hybridvae"))
+    if folder.exists() and not folder.is_dir():
+        raise UnreadableFileError(f"the cache folder {folder} is a file: set HYBRIDVAE_CACHE to a folder.")
+    return folder
 
 
 def write_text(path: Path, text: str) -> None:
@@ -66,12 +112,35 @@ def _rounded(value: Any) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """Read a UTF-8 JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a UTF-8 JSON file.
+
+    Raises:
+        UnreadableFileError: it is not JSON.
+    """
+    with _readable(path):
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """PyYAML's safe loader, in C where it has that: dvc.lock is long."""
+    """PyYAML's safe loader, in C where it has that: dvc.lock is long. A key twice in a block is an error."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """The value of a node; one that looks like a date or a number and is none is an error of YAML too."""
+        try:
+            if isinstance(node, yaml.MappingNode):
+                seen: set[Any] = set()
+                for key, _ in node.value:
+                    if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                        if key.value in seen:
+                            raise yaml.constructor.ConstructorError(
+                                None, None, f"the key {shown(key.value)} stands twice in its block", key.start_mark
+                            )
+                        seen.add(key.value)
+            return super().construct_object(node, deep)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{shown(node.value)} is no {node.tag.rpartition(':')[2]}", node.start_mark
+            ) from None
 
 
 _Loader.add_implicit_resolver(
@@ -79,20 +148,58 @@ _Loader.add_implicit_resolver(
 )
 
 
-def parse_yaml(text: str) -> Any:
-    """Read YAML as DVC does: 1e-05, which YAML 1.1 takes for a text since it has no dot, is a number."""
-    return yaml.load(text, _Loader)
+def parse_yaml(text: str, name: str = "the text") -> Any:
+    """Read YAML as DVC does: 1e-05, which YAML 1.1 takes for a text since it has no dot, is a number.
+
+    Args:
+        name: of the file, for messages.
+
+    Raises:
+        UnreadableFileError: it is not YAML, or a block has a key twice.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except RecursionError:
+        raise UnreadableFileError(f"{name} is not YAML as it should be (nested too deeply): correct it.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        at = mark.line if mark else text.count("\n", 0, getattr(error, "position", 0))
+        why = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
+        raise UnreadableFileError(f"{name}, line {at + 1}: this is not YAML ({why}): correct it.") from None
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a UTF-8 YAML file, as `parse_yaml`."""
-    return parse_yaml(path.read_text(encoding="utf-8"))
+    """Read a UTF-8 YAML file, as `parse_yaml`.
+
+    Raises:
+        UnreadableFileError: it is missing, or not UTF-8, or as `parse_yaml`.
+    """
+    try:
+        content = path.read_bytes()
+        return parse_yaml(content.decode("utf-8"), path.name)
+    except FileNotFoundError:
+        raise UnreadableFileError(f"{path} is not there: bring it back, as with `git checkout {path.name}`.") from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UnreadableFileError(f"{path.name}, line {line}: this is not UTF-8: save the file as UTF-8.") from None
 
 
 def write_frame(path: Path, frame: "pd.DataFrame") -> None:
     """Write a data frame to Parquet without its index, atomically."""
     with atomic_path(path) as partial:
         frame.to_parquet(partial, index=False, compression="zstd")
+
+
+def read_frame(path: Path, columns: Sequence[str] | None = None) -> "pd.DataFrame":
+    """Read a Parquet file, or some of its columns.
+
+    Raises:
+        UnreadableFileError: it is damaged, or lacks a column.
+    """
+    import pandas as pd
+
+    with _readable(path):
+        return pd.read_parquet(path, columns=list(columns) if columns is not None else None)
 
 
 def write_arrays(path: Path, arrays: "Mapping[str, npt.NDArray[Any]]") -> None:
@@ -105,6 +212,32 @@ def write_arrays(path: Path, arrays: "Mapping[str, npt.NDArray[Any]]") -> None:
 
     with atomic_path(path) as partial:
         save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, partial)
+
+
+def read_arrays(path: Path) -> "dict[str, npt.NDArray[Any]]":
+    """Read what `write_arrays` wrote.
+
+    Raises:
+        UnreadableFileError: it is damaged.
+    """
+    from safetensors.numpy import load_file
+
+    with _readable(path):
+        return load_file(path)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say of a damaged file which it is; errors of the system, which have a number, stay as they are."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
+            if not getattr(error, "filename", None):
+                error.add_note(str(path))
+            raise
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UnreadableFileError(f"{path} is damaged ({shown(why, 150)}): {WRITTEN_AGAIN}.") from error
 
 
 def write_csv(path: Path, frame: "pd.DataFrame") -> None:

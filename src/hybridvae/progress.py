@@ -3,8 +3,10 @@
 The line goes to the standard error, and only where that is a terminal. Warnings go there too, wherever it leads.
 """
 
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
@@ -54,3 +56,24 @@ def progress(
 def warn(sentence: str) -> None:
     """Say in one line what a person should know of, though the work goes on."""
     tqdm.write(f"{_stage}: warning: {sentence}" if _stage else f"warning: {sentence}", file=sys.stderr)
+
+
+@contextmanager
+def standard_output() -> Iterator[None]:
+    """Write out what the block prints. A reader that has gone, as in `| head`, ends the block without a word.
+
+    Raises:
+        OSError: the standard output cannot be written, and is named as the error's file.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        try:
+            sys.stdout.flush()
+        except OSError:  # so it is the output; what waits to be written goes nowhere, or Python would try it again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if isinstance(error, BrokenPipeError):
+                return
+            error.filename = "the standard output"
+        raise

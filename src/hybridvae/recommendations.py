@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self, cast
+from typing import Annotated, Self, cast
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from scipy import sparse
 
 from hybridvae.arrays import FloatArray, IntArray, mask_seen, top_k
 from hybridvae.checkpoint import read_checkpoint
+from hybridvae.config import Parameters, Within
 from hybridvae.data.interactions import Interactions, ages
 from hybridvae.errors import BadDataError, BadParameterError
 from hybridvae.files import atomic_path
@@ -28,15 +29,11 @@ _BLOCK = 1 << 22  # scores held at a time (16 MB)
 
 
 @dataclass(frozen=True)
-class RecommendConfig:
+class RecommendConfig(Parameters):
     """The block `recommend` of params.yaml."""
 
     model: str = "hybridvae"  # one of `models`
-    top_n: int = 20  # items of each user's list
-
-    def __post_init__(self) -> None:
-        if self.top_n < 1:
-            raise ValueError("top_n must be at least 1")
+    top_n: Annotated[int, Within(1, 100_000)] = 20  # items of each user's list
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 
-import yaml
-
 from hybridvae.config import Block
-from hybridvae.errors import HybridVAEError, UnreadableFileError
-from hybridvae.files import cache_folder, parse_yaml
+from hybridvae.errors import HybridVAEError, UnreadableFileError, shown
+from hybridvae.files import cache_folder, parse_yaml, read_yaml
 
 _COPY = "refs/hybridvae/copy"  # of one commit on its way between a repository and a clone
 
@@ -59,19 +57,16 @@ class Repository:
         """A YAML or JSON file, now or at a revision; empty where there is none.
 
         Raises:
-            UnreadableFileError: it is not YAML.
+            UnreadableFileError: it is not YAML, or no block of names and values.
         """
         if revision is None:
-            file = self.root / path
-            text = file.read_text(encoding="utf-8") if file.is_file() else ""
+            value = read_yaml(self.root / path) if (self.root / path).is_file() else None
         else:
             found = self._call("git", "show", f"{revision}:{path}")
-            text = found.stdout if found.returncode == 0 else ""
-        try:
-            value: Block = parse_yaml(text) or {}
-        except yaml.YAMLError as error:
-            raise UnreadableFileError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-        return value
+            value = parse_yaml(found.stdout, path) if found.returncode == 0 else None
+        if not isinstance(value, Mapping | None):
+            raise UnreadableFileError(f"{path} is {shown(value)}: it must be a block of names and values.")
+        return dict(value or {})
 
     def experiments(self) -> list[Experiment]:
         """The experiments of every commit, the oldest first."""

@@ -27,12 +27,12 @@ def random_board(users, items, share=0.4):
 @pytest.mark.parametrize(
     ("name", "block", "words"),
     [
-        ("svd", {"n_factors": 0}, "at least 1"),
-        ("svd", {"learning_rate": 0}, "learning_rate must be above 0"),
-        ("ials", {"iterations": 0}, "at least 1"),
-        ("ials", {"alpha": -1}, "must be above 0"),
-        ("ease", {"regularization": 0}, "must be above 0"),
-        ("content", {"k": -1}, "must not be negative"),
+        ("svd", {"n_factors": 0}, "a whole number from 1 to"),
+        ("svd", {"learning_rate": 0}, "learning_rate is 0: it must be a number above 0"),
+        ("ials", {"iterations": 0}, "a whole number from 1 to"),
+        ("ials", {"alpha": -1}, "must be a number above 0"),
+        ("ease", {"regularization": 0}, "must be a number above 0"),
+        ("content", {"k": -1}, "k is -1: it must be a whole number from 0 to"),
     ],
 )
 def test_wrong_values_are_refused_in_words(name, block, words):

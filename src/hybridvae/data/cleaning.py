@@ -3,25 +3,26 @@
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow.parquet as pq
 
+from hybridvae.config import CountOrZero, Parameters, Share, Within
 from hybridvae.data import sql
 from hybridvae.data.reviews import METADATA_SCHEMA, ReadReport, read_metadata, read_reviews
-from hybridvae.errors import BadDataError, UnreadableFileError, quoted
+from hybridvae.errors import BadDataError, UnreadableFileError, shown
 from hybridvae.files import atomic_path
 from hybridvae.progress import warn
 
 
 @dataclass(frozen=True)
-class CleanConfig:
+class CleanConfig(Parameters):
     """The block `clean` of params.yaml."""
 
-    positive_rating: float = 4.0  # ratings from here on are positives
-    min_user_ratings: int = 5  # k-core: every user keeps at least so many ratings
-    min_item_ratings: int = 5  # and every item
-    max_reject_share: float = 0.01  # the run fails when more of the lines are bad
+    positive_rating: Annotated[float, Within(1, 5)] = 4.0  # ratings from here on are positives
+    min_user_ratings: CountOrZero = 5  # k-core: every user keeps at least so many ratings
+    min_item_ratings: CountOrZero = 5  # and every item
+    max_reject_share: Share = 0.01  # the run fails when more of the lines are bad
 
 
 def clean(raw: Path, into: Path, config: CleanConfig) -> dict[str, Any]:
@@ -130,7 +131,7 @@ def _described_items(connection: Any, reviews: ReadReport, metadata: ReadReport)
             "categories or description: correct the names of these fields, or leave the metadata away."
         )
     ids = " and ".join(
-        f"{' or '.join(map(quoted, dict.fromkeys(ends)))} in the {role} ({report.id_field})"
+        f"{' or '.join(map(shown, dict.fromkeys(ends)))} in the {role} ({report.id_field})"
         for role, report, ends in (
             ("reviews", reviews, connection.execute(sql.CORE_ITEM_IDS).fetchone()),
             ("metadata", metadata, connection.execute(sql.METADATA_ITEM_IDS).fetchone()),

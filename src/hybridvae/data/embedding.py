@@ -9,12 +9,13 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from hybridvae.arrays import FloatArray
-from hybridvae.errors import BadDataError, BadParameterError, UnreadableFileError
+from hybridvae.config import Parameters, Within
+from hybridvae.errors import BadDataError, BadParameterError, UnreadableFileError, shown
 from hybridvae.files import sha256_of
 from hybridvae.progress import progress, warn
 from hybridvae.seeds import random_generator
@@ -42,16 +43,17 @@ _NO_DAMAGE = {
 
 
 @dataclass(frozen=True)
-class EmbedConfig:
+class EmbedConfig(Parameters):
     """The block `embed` of params.yaml."""
 
     model: str = "all-MiniLM-L6-v2"  # any sentence-transformers name or folder
-    batch_size: int = 16  # on a CPU small batches of equal length are fastest
+    batch_size: Annotated[int, Within(1, 100_000)] = 16  # on a CPU small batches of equal length are fastest
     control: Literal["none", "shuffled", "random"] = "none"  # meaningless vectors, to see what meaning is worth
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError("batch_size must be at least 1")
+        super().__post_init__()
+        if not self.model.strip() or not self.model.isprintable() or len(self.model) > 1000:
+            raise ValueError(f"model is {shown(self.model)}: it must be the name of a model, or a folder.")
 
 
 def embed_texts(

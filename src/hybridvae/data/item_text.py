@@ -2,25 +2,27 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from hybridvae.config import Count, CountOrZero, Parameters
 from hybridvae.data import sql
+from hybridvae.errors import shown
+
+Field = Literal["title", "brand", "categories", "description", "reviews"]  # of an item
 
 
 @dataclass(frozen=True)
-class TextConfig:
+class TextConfig(Parameters):
     """The block `text` of params.yaml."""
 
-    fields: tuple[str, ...] = ("title", "brand", "categories", "reviews")  # in this order; also: description
-    max_reviews: int = 10  # of an item, the oldest first
-    max_characters: int = 2000  # of the whole text; the encoder reads 256 tokens, some 1,200 characters
+    fields: tuple[Field, ...] = ("title", "brand", "categories", "reviews")  # in this order; also: description
+    max_reviews: CountOrZero = 10  # of an item, the oldest first
+    max_characters: Count = 2000  # of the whole text; the encoder reads 256 tokens, some 1,200 characters
 
     def __post_init__(self) -> None:
-        unknown = set(self.fields) - {"title", "brand", "categories", "description", "reviews"}
-        if unknown:
-            raise ValueError(f"fields names {', '.join(sorted(unknown))}, which no item has")
-        if self.max_reviews < 0 or self.max_characters < 1:
-            raise ValueError("max_reviews must not be negative and max_characters must be positive")
+        super().__post_init__()
+        if not self.fields or len(set(self.fields)) < len(self.fields):
+            raise ValueError(f"fields is {shown(list(self.fields))}: name at least one of them, and none twice.")
 
 
 def gather_item_texts(cleaned: Path, fit: Path, config: TextConfig) -> list[str]:

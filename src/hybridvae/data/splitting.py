@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from hybridvae.arrays import IntArray
+from hybridvae.config import Parameters, Seed, Within
 from hybridvae.data import sql
 from hybridvae.data.interactions import PARTS, read_interactions, read_targets
 from hybridvae.errors import BadDataError, HybridVAEError
@@ -23,29 +24,25 @@ _LENGTHS = ("min", "quartile_1", "median", "quartile_3", "max", "mean")  # as sq
 
 
 @dataclass(frozen=True)
-class SplitConfig:
+class SplitConfig(Parameters):
     """The block `split` of params.yaml."""
 
     strategy: Strategy = "temporal"
     ties: Ties = "drawn"  # the order of equal timestamps; item_id: as in the literature's files, and decided by names
-    seed: int = 2024  # of ties, candidates and cold items; the training seed must not redraw them
+    seed: Seed = 2024  # of ties, candidates and cold items; the training seed must not redraw them
     held_out_share: float = 0.15  # of a user's positives, for validation and again for test (temporal)
     validation_cut: float = 0.70  # share of all positives before validation (global_temporal)
     test_cut: float = 0.85  # and before test
-    cold_share: float = 0.05  # of the items, for validation and again for test (cold_items)
-    candidates: int = 99  # sampled negatives a target
+    # Of the items, for validation and again for test (cold_items).
+    cold_share: Annotated[float, Within(0, 0.5, above=True, below=True)] = 0.05
+    candidates: Annotated[int, Within(1, 100_000)] = 99  # sampled negatives a target
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.held_out_share <= 1 / 3:
-            raise ValueError("held_out_share must lie in (0, 1/3], so that every user keeps a training row")
+            raise ValueError("held_out_share must be above 0 and at most 1/3, so that every user keeps a training row.")
         if not 0 < self.validation_cut < self.test_cut < 1:
-            raise ValueError("0 < validation_cut < test_cut < 1 must hold")
-        if not 0 < self.cold_share < 0.5:
-            raise ValueError("cold_share must lie in (0, 0.5)")
-        if self.candidates < 1:
-            raise ValueError("candidates must be at least 1")
-        if self.seed < 0:
-            raise ValueError("seed must not be negative")
+            raise ValueError("0 < validation_cut < test_cut < 1 must hold.")
 
 
 def split(cleaned: Path, into: Path, config: SplitConfig) -> dict[str, Any]:

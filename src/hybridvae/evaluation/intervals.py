@@ -1,11 +1,12 @@
 """From per-user results to the figures of a metrics file."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 
+from hybridvae.config import Count, Parameters, Within
 from hybridvae.evaluation.judge import LIST_LENGTH, Judgement
 from hybridvae.evaluation.protocols import shared_protocols
 from hybridvae.evaluation.significance import Floats, bootstrap_intervals
@@ -13,15 +14,11 @@ from hybridvae.seeds import random_generator
 
 
 @dataclass(frozen=True)
-class EvaluationConfig:
+class EvaluationConfig(Parameters):
     """The block `evaluation` of params.yaml."""
 
-    bootstrap_resamples: int = 1000
-    permutations: int = 10_000
-
-    def __post_init__(self) -> None:
-        if self.bootstrap_resamples < 1 or self.permutations < 1:
-            raise ValueError("bootstrap_resamples and permutations must be at least 1")
+    bootstrap_resamples: Annotated[int, Within(1, 100_000)] = 1000
+    permutations: Count = 10_000
 
 
 def summarise(judgement: Judgement, config: EvaluationConfig, *, seed: int) -> dict[str, Any]:

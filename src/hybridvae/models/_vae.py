@@ -8,7 +8,7 @@ output vectors are frozen text embeddings (HybridVAE) or learned weights (Mult-V
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -18,7 +18,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hybridvae.arrays import FloatArray, IntArray
-from hybridvae.config import read_config
+from hybridvae.config import (
+    Count,
+    CountOrZero,
+    Epochs,
+    NotNegative,
+    Parameters,
+    Positive,
+    Recency,
+    Within,
+    read_config,
+)
 from hybridvae.data.interactions import Interactions, recency_weights
 from hybridvae.device import choose_device
 from hybridvae.errors import BadDataError
@@ -29,28 +39,22 @@ from hybridvae.seeds import derive_seed, random_generator
 
 
 @dataclass(frozen=True)
-class VAEConfig:
+class VAEConfig(Parameters):
     """The parameters of training, which both autoencoders have."""
 
-    recency: float = 0.0  # an item of a history counts age^-recency: the latest 1, one of age 4 half that at 0.5
-    target_recency: float = 0.0  # so much the loss asks for each item, in the same way
-    beta: float = 0.2  # weight of the KL term once annealed
-    anneal_epochs: int = 20  # epochs over which the weight grows from 0 to beta
-    learning_rate: float = 0.001  # at the start
-    decay_steps: int = 0  # steps after which half of it is left, a third after twice as many; 0: it stays
-    batch_size: int = 256  # users
-    clip_norm: float = 5.0  # of the gradient
-    epochs: int = 200  # at most
-    patience: int = 30  # epochs without a better validation figure before training stops
-    validate_every: int = 2  # epochs: on large catalogues a validation takes nearly as long as an epoch
-
-    def __post_init__(self) -> None:
-        if min(self.batch_size, self.epochs, self.patience, self.validate_every) < 1:
-            raise ValueError("batch_size, epochs, patience and validate_every must be at least 1")
-        if min(self.recency, self.target_recency, self.beta, self.anneal_epochs, self.decay_steps) < 0:
-            raise ValueError("recency, target_recency, beta, anneal_epochs and decay_steps must not be negative")
-        if self.learning_rate <= 0 or self.clip_norm <= 0:
-            raise ValueError("learning_rate and clip_norm must be positive")
+    recency: Recency = 0.0  # an item of a history counts age^-recency: the latest 1, one of age 4 half that at 0.5
+    target_recency: Recency = 0.0  # so much the loss asks for each item, in the same way
+    beta: NotNegative = 0.2  # weight of the KL term once annealed
+    anneal_epochs: CountOrZero = 20  # epochs over which the weight grows from 0 to beta
+    learning_rate: Positive = 0.001  # at the start
+    decay_steps: Annotated[int, Within(0, 1_000_000_000)] = (
+        0  # steps after which half of it is left, a third after twice as many; 0: it stays
+    )
+    batch_size: Count = 256  # users
+    clip_norm: Positive = 5.0  # of the gradient
+    epochs: Epochs = 200  # at most
+    patience: Epochs = 30  # epochs without a better validation figure before training stops
+    validate_every: Epochs = 2  # epochs: on large catalogues a validation takes nearly as long as an epoch
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 from scipy import sparse
 
 from hybridvae.arrays import FloatArray, IntArray
-from hybridvae.config import read_config
+from hybridvae.config import CountOrZero, Parameters, Recency, read_config
 from hybridvae.data.interactions import Interactions, by_recency
 from hybridvae.errors import BadDataError
 from hybridvae.files import write_arrays, write_json
@@ -19,18 +19,12 @@ _BLOCK = 1 << 24  # similarities held at a time
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Parameters):
     """The block `content` of params.yaml."""
 
-    k: int = 0  # nearest items of the history that count; 0 for all
+    k: CountOrZero = 0  # nearest items of the history that count; 0 for all
     centred: bool = False  # first take off the catalogue's mean vector, which Sentence-BERT vectors share
-    recency: float = 0.0  # an item of a history counts age^-recency: the latest 1, one of age 4 half that at 0.5
-
-    def __post_init__(self) -> None:
-        if self.k < 0:
-            raise ValueError("k must not be negative")
-        if self.recency < 0:
-            raise ValueError("recency must not be negative")
+    recency: Recency = 0.0  # an item of a history counts age^-recency: the latest 1, one of age 4 half that at 0.5
 
 
 class Model:

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from scipy import sparse
 
 from hybridvae.arrays import FloatArray, IntArray
-from hybridvae.config import read_config
+from hybridvae.config import Parameters, Positive, Recency, read_config
 from hybridvae.data.interactions import Interactions, by_recency
 from hybridvae.errors import BadParameterError, NotEnoughMemoryError
 from hybridvae.files import write_arrays, write_json
@@ -18,17 +18,11 @@ from hybridvae.models._base import Context, OnEpoch, Validation
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Parameters):
     """The block `ease` of params.yaml."""
 
-    regularization: float = 250.0  # lambda
-    recency: float = 0.0  # an item of a history counts age^-recency: the latest 1, one of age 4 half that at 0.5
-
-    def __post_init__(self) -> None:
-        if self.regularization <= 0:
-            raise ValueError("regularization must be above 0")
-        if self.recency < 0:
-            raise ValueError("recency must not be negative")
+    regularization: Positive = 250.0  # lambda
+    recency: Recency = 0.0  # an item of a history counts age^-recency: the latest 1, one of age 4 half that at 0.5
 
 
 class Model:

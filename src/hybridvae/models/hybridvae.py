@@ -9,7 +9,7 @@ parameter, switched off in the defaults of `Config`. Loss and training loop, whi
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hybridvae.arrays import FloatArray
+from hybridvae.config import NotNegative, Positive, Share, ShareBelowOne, Width, Within
 from hybridvae.data.interactions import Interactions
 from hybridvae.files import atomic_path, write_json
 from hybridvae.models._base import OnEpoch, Validation
@@ -28,38 +29,25 @@ from hybridvae.models._vae import Bag, VAEConfig, VAENetwork, VAERecommender
 class Config(VAEConfig):
     """The block `hybridvae` of params.yaml; the defaults are the plain model with the frozen decoder."""
 
-    hidden_dims: tuple[int, ...] = (512,)
-    latent_dim: int = 128
-    dropout: float = 0.5  # after each hidden layer
-    input_dropout: float = 0.0  # share of a history's items that the encoder does not see in a step
+    hidden_dims: Annotated[tuple[Width, ...], Within(1, 20)] = (512,)
+    latent_dim: Width = 128
+    dropout: ShareBelowOne = 0.5  # after each hidden layer
+    input_dropout: ShareBelowOne = 0.0  # share of a history's items that the encoder does not see in a step
     normalised_input: bool = False  # a history enters as a vector of length 1, not as zeros and ones
     text_in_encoder: bool = False  # the encoder also reads the mean text vector of the history
     projection: Literal["linear", "two_layer"] = "linear"  # latent -> text space
-    scale: float = 1.0  # of the autoencoder's scores (an inverse temperature); the linear path keeps its own
+    scale: Positive = 1.0  # of the autoencoder's scores (an inverse temperature); the linear path keeps its own
     scale_by_length: bool = False  # divide it by the root of the histories' mean length
     learned_scale: bool = False  # `scale` is where it starts, not where it stays
     decoder: Literal["frozen", "residual"] = "frozen"  # text vectors E, or E + residual_rate * R with R learned
-    residual_rate: float = 0.05  # the smaller, the slower R leaves the text
+    residual_rate: Positive = 0.05  # the smaller, the slower R leaves the text
     item_bias: bool = False
-    linear_dim: int = 0  # width of the linear path beside the autoencoder; 0 for none
-    linear_decay: float = 0.0  # weight decay of the linear path
-    whitening: float = 0.0  # of the item vectors: from 0, as they are, to 1, equal variance in all directions
+    linear_dim: Annotated[int, Within(0, 65_536)] = 0  # width of the linear path beside the autoencoder; 0 for none
+    linear_decay: NotNegative = 0.0  # weight decay of the linear path
+    whitening: Share = 0.0  # of the item vectors: from 0, as they are, to 1, equal variance in all directions
     precision: Literal["auto", "float32", "bfloat16"] = "float32"  # of the product with all items in training
-    beta: float = 1.0
-    learning_rate: float = 0.003
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.hidden_dims or min(self.latent_dim, *self.hidden_dims) < 1:
-            raise ValueError("latent_dim and hidden_dims must be at least 1, and there must be a hidden layer")
-        if not (0 <= self.dropout < 1 and 0 <= self.input_dropout < 1):
-            raise ValueError("dropout and input_dropout must lie in [0, 1)")
-        if min(self.linear_dim, self.linear_decay) < 0 or self.residual_rate <= 0:
-            raise ValueError("linear_dim and linear_decay must not be negative and residual_rate must be positive")
-        if self.scale <= 0:
-            raise ValueError("scale must be positive")
-        if not 0 <= self.whitening <= 1:
-            raise ValueError("whitening must lie in [0, 1]")
+    beta: NotNegative = 1.0
+    learning_rate: Positive = 0.003
 
 
 class Network(VAENetwork):

@@ -10,7 +10,7 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from hybridvae.arrays import FloatArray, IntArray
-from hybridvae.config import read_config
+from hybridvae.config import Epochs, Parameters, Positive, Recency, Width, read_config
 from hybridvae.data.interactions import Interactions, by_recency
 from hybridvae.files import write_arrays, write_json
 from hybridvae.models._base import Context, OnEpoch, Validation
@@ -18,22 +18,14 @@ from hybridvae.seeds import derive_seed
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Parameters):
     """The block `ials` of params.yaml."""
 
-    factors: int = 128
-    regularization: float = 10.0  # lambda
-    alpha: float = 1.0  # a positive weighs 1 + alpha, everything else 1
-    iterations: int = 15
-    recency: float = 0.0  # an item of a history counts age^-recency: the latest 1, one of age 4 half that at 0.5
-
-    def __post_init__(self) -> None:
-        if self.factors < 1 or self.iterations < 1:
-            raise ValueError("factors and iterations must be at least 1")
-        if self.regularization <= 0 or self.alpha <= 0:
-            raise ValueError("regularization and alpha must be above 0")
-        if self.recency < 0:
-            raise ValueError("recency must not be negative")
+    factors: Width = 128
+    regularization: Positive = 10.0  # lambda
+    alpha: Positive = 1.0  # a positive weighs 1 + alpha, everything else 1
+    iterations: Epochs = 15
+    recency: Recency = 0.0  # an item of a history counts age^-recency: the latest 1, one of age 4 half that at 0.5
 
 
 class Model:

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 from scipy import sparse
 
 from hybridvae.arrays import FloatArray, IntArray, top_k
-from hybridvae.config import read_config
+from hybridvae.config import Count, NotNegative, Parameters, Recency, read_config
 from hybridvae.data.interactions import Interactions, by_recency
 from hybridvae.files import write_arrays, write_json
 from hybridvae.models._base import Context, OnEpoch, Validation
@@ -18,21 +18,15 @@ _BLOCK = 1 << 24  # similarities held densely at a time
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Parameters):
     """The block `itemknn` of params.yaml."""
 
-    k: int = 50  # neighbours kept of each item
-    shrink: float = 0.0  # added to the cosine's denominator: distrusts items with few users
+    k: Count = 50  # neighbours kept of each item
+    shrink: NotNegative = 0.0  # added to the cosine's denominator: distrusts items with few users
     # Whose k neighbours count: those that an item of the history names (as in the paper), or those that the item
     # to be scored names (as many later implementations have it).
     neighbours_of: Literal["history", "scored"] = "history"
-    recency: float = 0.0  # an item of a history counts age^-recency: the latest 1, one of age 4 half that at 0.5
-
-    def __post_init__(self) -> None:
-        if self.k < 1 or self.shrink < 0:
-            raise ValueError("k must be at least 1 and shrink must not be negative")
-        if self.recency < 0:
-            raise ValueError("recency must not be negative")
+    recency: Recency = 0.0  # an item of a history counts age^-recency: the latest 1, one of age 4 half that at 0.5
 
 
 class Model:

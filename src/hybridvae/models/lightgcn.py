@@ -10,7 +10,7 @@ the graph of positives, up to `layers` steps away (equations 3 and 4, with equal
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hybridvae.arrays import FloatArray, IntArray
+from hybridvae.config import Count, Epochs, NotNegative, Parameters, Positive, Width, Within
 from hybridvae.data.interactions import Interactions
 from hybridvae.device import choose_device
 from hybridvae.files import write_arrays
@@ -31,26 +32,17 @@ _NAME = "lightgcn"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Parameters):
     """The block `lightgcn` of params.yaml."""
 
-    embedding_dim: int = 128
-    layers: int = 3
-    regularization: float = 0.01  # L2 on the ego embeddings
-    learning_rate: float = 0.005
-    batch_size: int = 8192  # positives, each with one negative
-    epochs: int = 400  # at most; an epoch shows each positive once
-    patience: int = 30  # epochs without a better validation figure before training stops
-    validate_every: int = 5  # epochs
-
-    def __post_init__(self) -> None:
-        counts = (self.embedding_dim, self.layers, self.batch_size, self.epochs, self.patience, self.validate_every)
-        if min(counts) < 1:
-            raise ValueError(
-                "embedding_dim, layers, batch_size, epochs, patience and validate_every must be at least 1"
-            )
-        if self.regularization < 0 or self.learning_rate <= 0:
-            raise ValueError("regularization must not be negative and learning_rate must be positive")
+    embedding_dim: Width = 128
+    layers: Annotated[int, Within(1, 100)] = 3
+    regularization: NotNegative = 0.01  # L2 on the ego embeddings
+    learning_rate: Positive = 0.005
+    batch_size: Count = 8192  # positives, each with one negative
+    epochs: Epochs = 400  # at most; an epoch shows each positive once
+    patience: Epochs = 30  # epochs without a better validation figure before training stops
+    validate_every: Epochs = 5  # epochs
 
 
 def adjacency(positives: sparse.csr_matrix) -> sparse.csr_matrix:

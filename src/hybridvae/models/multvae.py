@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hybridvae.config import Count, ShareBelowOne, Width
 from hybridvae.data.interactions import Interactions
 from hybridvae.models._vae import Bag, VAEConfig, VAENetwork, VAERecommender
 
@@ -19,17 +20,10 @@ from hybridvae.models._vae import Bag, VAEConfig, VAENetwork, VAERecommender
 class Config(VAEConfig):
     """The block `multvae` of params.yaml."""
 
-    latent_dim: int = 200
-    hidden_dim: int = 600
-    input_dropout: float = 0.5  # share of a history's items that the encoder does not see in a step
-    batch_size: int = 500
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if min(self.latent_dim, self.hidden_dim) < 1:
-            raise ValueError("latent_dim and hidden_dim must be at least 1")
-        if not 0 <= self.input_dropout < 1:
-            raise ValueError("input_dropout must lie in [0, 1)")
+    latent_dim: Width = 200
+    hidden_dim: Width = 600
+    input_dropout: ShareBelowOne = 0.5  # share of a history's items that the encoder does not see in a step
+    batch_size: Count = 500
 
 
 class Network(VAENetwork):

@@ -14,6 +14,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from hybridvae.arrays import FloatArray, IntArray
+from hybridvae.config import Epochs, NotNegative, Parameters, Positive, Width
 from hybridvae.data.interactions import Interactions
 from hybridvae.files import write_arrays
 from hybridvae.models._base import Context, OnEpoch, Validation
@@ -21,19 +22,13 @@ from hybridvae.seeds import derive_seed
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Parameters):
     """The block `svd` of params.yaml."""
 
-    n_factors: int = 100
-    n_epochs: int = 20
-    learning_rate: float = 0.005
-    regularization: float = 0.02
-
-    def __post_init__(self) -> None:
-        if self.n_factors < 1 or self.n_epochs < 1:
-            raise ValueError("n_factors and n_epochs must be at least 1")
-        if self.learning_rate <= 0 or self.regularization < 0:
-            raise ValueError("learning_rate must be above 0 and regularization must not be negative")
+    n_factors: Width = 100
+    n_epochs: Epochs = 20
+    learning_rate: Positive = 0.005
+    regularization: NotNegative = 0.02
 
 
 class Model:
