@@ -1,11 +1,10 @@
 """compare: the models side by side, HybridVAE tested against each of the others."""
 
-import pandas as pd
 from stage import DATASET, PARAMS, ROOT, block, data, metrics, run
 
 from hybridvae.evaluation.comparison import compare, metrics_table
 from hybridvae.evaluation.intervals import EvaluationConfig
-from hybridvae.files import read_json, write_csv, write_metrics
+from hybridvae.files import read_frame, read_json, write_csv, write_metrics
 from hybridvae.reporting.markdown import plain_report
 
 TABLE = ROOT / "plots" / "comparison.csv"
@@ -16,7 +15,7 @@ def main() -> str:
     test = {name: read_json(metrics("test", f"{name}.json")) for name in models}
     tests = {}
     if "hybridvae" in models:
-        per_user = {name: pd.read_parquet(data("evaluate", name) / "users.parquet") for name in models}
+        per_user = {name: read_frame(data("evaluate", name) / "users.parquet") for name in models}
         config = block("evaluation", EvaluationConfig)
         tests = compare(per_user, reference="hybridvae", config=config, seed=PARAMS["split"]["seed"])
     write_metrics(

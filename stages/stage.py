@@ -1,6 +1,6 @@
 """What the stage scripts share: parameters, folders, the words at the end, errors without a traceback.
 
-It is imported first, so that wrong parameters are refused before any work, and errors of later imports are worded too.
+Its import reads and checks the parameters, so that wrong ones are refused before any work.
 """
 
 import os
@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,7 +16,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from hybridvae.config import parse_config  # noqa: E402
 from hybridvae.costs import Cost, note_cost  # noqa: E402
-from hybridvae.errors import explained  # noqa: E402
+from hybridvae.errors import in_one_sentence  # noqa: E402
 from hybridvae.files import cache_folder  # noqa: E402
 from hybridvae.parameters import read_params  # noqa: E402
 from hybridvae.progress import name_stage, standard_output  # noqa: E402
@@ -26,26 +25,17 @@ if TYPE_CHECKING:
     from hybridvae.models import Recommender
 
 
-def in_one_sentence(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Say what ended the stage; only a defect of the code shows where it is."""
-    said = "stopped" if kind is KeyboardInterrupt else explained(error)
-    if said is None:
-        sys.__excepthook__(kind, error, traceback)
-    else:
-        print(f"{Path(sys.argv[0]).stem}: {said}", file=sys.stderr)
-
-
-sys.excepthook = in_one_sentence
-
 cache = cache_folder
-PARAMS: dict[str, Any] = read_params(ROOT / "params.yaml", passed=cache() / "params.sha256")
+STAGE = Path(sys.argv[0]).stem
+with in_one_sentence(STAGE):
+    PARAMS: dict[str, Any] = read_params(ROOT / "params.yaml", passed=cache() / "params.sha256")
 DATASET: str = PARAMS["dataset"]
 
 
 def model_name() -> str:
     """The model that the script was called with."""
     if len(sys.argv) != 2:
-        sys.exit(f"{Path(sys.argv[0]).stem}: name one model, as in `dvc repro {Path(sys.argv[0]).stem}@hybridvae`.")
+        sys.exit(f"{STAGE}: name one model, as in `dvc repro {STAGE}@hybridvae`.")
     return sys.argv[1]
 
 
@@ -70,19 +60,20 @@ def vectors_for(model: "Recommender") -> Path | None:
 
 
 def run(main: Callable[[], str], *, wrote: Sequence[Path]) -> None:
-    """Run a stage; print what it says at its end, what it wrote, seconds and peak memory.
+    """Run a stage; print what it says at its end, what it wrote, seconds and peak memory, or its error in one sentence.
 
     Args:
         wrote: the stage's outputs.
     """
-    name, start = Path(sys.argv[0]).stem, time.perf_counter()
+    name, start = STAGE, time.perf_counter()
     name_stage(" ".join([name, *sys.argv[1:]]))
-    said = main()
+    with in_one_sentence(name):
+        said = main()
     seconds, megabytes = time.perf_counter() - start, _peak_memory()
     note_cost(cache(), _cost(name, seconds, megabytes))
     outputs = ", ".join(path.relative_to(ROOT).as_posix() for path in wrote)
     memory = f", peak memory {megabytes:,.0f} MB" if megabytes else ""
-    with standard_output():
+    with in_one_sentence(name), standard_output():
         print(f"{name}: {said}; wrote {outputs} in {seconds:.1f} s{memory}")
 
 

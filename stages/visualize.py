@@ -32,8 +32,9 @@ def main() -> str:
         context = Context(device=PARAMS["device"])
         _, model, _ = read_checkpoint(data("train", "hybridvae"), interactions, context)
         assert isinstance(model, Model)
-        places = users_map(model.latent_means, interactions, seed=PARAMS["seed"])
-        drawn["users"] = figures.users(places, title=f"HybridVAE's view of {len(places):,} users of {DATASET}")
+        places, shows = users_map(model.latent_means, interactions, seed=PARAMS["seed"])
+        users = "one user" if len(places) == 1 else f"{len(places):,} users"
+        drawn["users"] = figures.users(places, shows=shows, title=f"HybridVAE's view of {users} of {DATASET}")
     for name, figure in drawn.items():
         figures.save(figure, FOLDER, name)
     return f"drew {', '.join(drawn)}"

@@ -1,7 +1,6 @@
 """The command line: `python -m hybridvae --help`."""
 
 import argparse
-import sys
 from pathlib import Path
 from textwrap import indent
 
@@ -9,7 +8,7 @@ import yaml
 
 from hybridvae.config import Block
 from hybridvae.data.downloads import obtain_url
-from hybridvae.errors import BadParameterError, UnreadableFileError, explained
+from hybridvae.errors import BadParameterError, UnreadableFileError, in_one_sentence
 from hybridvae.files import cache_folder, sha256_of, write_text
 from hybridvae.progress import standard_output, warn
 
@@ -76,15 +75,8 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Run a command; a mistake, or a fault of the machine, ends in one sentence and exit code 1."""
     arguments = _parser().parse_args()
-    try:
-        with standard_output():
-            arguments.command(arguments)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception as error:
-        if (said := explained(error)) is None:
-            raise
-        sys.exit(f"hybridvae: {said}")
+    with in_one_sentence("hybridvae"), standard_output():
+        arguments.command(arguments)
 
 
 def _params() -> Block:

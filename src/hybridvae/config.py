@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from hybridvae.errors import BadParameterError, UnreadableFileError, shown
+from hybridvae.errors import BadParameterError, UnreadableFileError, quoted
 from hybridvae.files import read_json
 
 Block = dict[str, Any]  # of params.yaml: parameter -> value
@@ -83,7 +83,7 @@ def parse_config(cls: type[T], block: Mapping[str, Any] | None, *, where: str) -
         BadParameterError: a key is unknown or missing, or a value has the wrong type or range.
     """
     if block is not None and not isinstance(block, Mapping):
-        raise BadParameterError(f"{where} is {shown(block)}: it must be a block of parameters.")
+        raise BadParameterError(f"{where} is {quoted(block)}: it must be a block of parameters.")
     values = {key: parse_value(cls, key, value, where=where) for key, value in (block or {}).items()}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -103,7 +103,7 @@ def parse_value(cls: type[Any], key: Any, value: Any, *, where: str) -> Any:
     """
     known = [field.name for field in dataclasses.fields(cls)]
     if key not in known:
-        name = key if isinstance(key, str) and key.isprintable() and len(key) <= 60 else shown(key)
+        name = key if isinstance(key, str) and key.isprintable() and len(key) <= 60 else quoted(key)
         raise BadParameterError(
             f"{_joined(where, name)} is not a parameter: the known ones are {', '.join(known) or 'none'}."
         )
@@ -153,18 +153,18 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
                     if isinstance(value, tuple)
                     else f"{_kind(hint)} {mark}"
                 )
-                raise BadParameterError(f"{where} is {shown(given)}: it must be {what}.")
+                raise BadParameterError(f"{where} is {quoted(given)}: it must be {what}.")
         return value
     if origin in (Union, types.UnionType):
         inner = next(arg for arg in get_args(hint) if arg is not type(None))
         return None if value is None and type(None) in get_args(hint) else _convert(value, inner, where)
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise BadParameterError(f"{where} is {shown(value)}: it must be a list.")
+            raise BadParameterError(f"{where} is {quoted(value)}: it must be a list.")
         return tuple(_convert(element, get_args(hint)[0], where) for element in value)
     if origin is dict:
         if not isinstance(value, Mapping):
-            raise BadParameterError(f"{where} is {shown(value)}: it must be a block.")
+            raise BadParameterError(f"{where} is {quoted(value)}: it must be a block.")
         return {key: _convert(one, get_args(hint)[1], f"{where}.{key}") for key, one in value.items()}
     _check(value, hint, where)
     return float(value) if hint is float else value
@@ -174,16 +174,16 @@ def _check(value: Any, hint: Any, where: str) -> None:
     """Refuse a single value that is not of its type, or a number that cannot be computed with."""
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
-            raise BadParameterError(f"{where} is {shown(value)}: use one of {', '.join(map(str, get_args(hint)))}.")
+            raise BadParameterError(f"{where} is {quoted(value)}: use one of {', '.join(map(str, get_args(hint)))}.")
         return
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not (isinstance(value, hint) or (hint is float and whole)) or (isinstance(value, bool) and hint is not bool):
-        raise BadParameterError(f"{where} is {shown(value)}: it must be {_kind(hint)}.")
+        raise BadParameterError(f"{where} is {quoted(value)}: it must be {_kind(hint)}.")
     if hint is float and not whole and not math.isfinite(value):
-        raise BadParameterError(f"{where} is {shown(value)}: it must be a finite number.")
+        raise BadParameterError(f"{where} is {quoted(value)}: it must be a finite number.")
     if hint in _LARGEST and abs(value) > _LARGEST[hint]:
         largest = "9.2e18 (2^63 - 1)" if hint is int else "3.4e38 (the largest of float32)"
-        raise BadParameterError(f"{where} is {shown(value)}: it must be {_kind(hint)} of at most {largest}.")
+        raise BadParameterError(f"{where} is {quoted(value)}: it must be {_kind(hint)} of at most {largest}.")
 
 
 def _joined(where: str, key: str) -> str:

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from hybridvae.errors import BadParameterError, shown
+from hybridvae.errors import BadParameterError, quoted
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -80,7 +80,7 @@ def model_file(name: str) -> Path:
     known = _models()
     if name not in known:
         named = ", ".join(known)
-        raise BadParameterError(f"there is no model {shown(name)}: `models` in params.yaml may name {named}.")
+        raise BadParameterError(f"there is no model {quoted(name)}: `models` in params.yaml may name {named}.")
     return known[name]
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from hybridvae.errors import BadParameterError
+from hybridvae.errors import BadParameterError, quoted
 
 
 def choose_device(name: str) -> torch.device:
@@ -14,8 +14,8 @@ def choose_device(name: str) -> torch.device:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, there in available.items() if there))
-    if name not in available:
-        raise BadParameterError(f"device is {name!r}: use one of auto, {', '.join(available)}.")
+    if not isinstance(name, str) or name not in available:
+        raise BadParameterError(f"device is {quoted(name)}: use one of auto, {', '.join(available)}.")
     if not available[name]:
         raise BadParameterError(f"device is {name!r}, which this machine does not have: use device: auto.")
     return torch.device(name)

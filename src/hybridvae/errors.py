@@ -8,6 +8,9 @@ import datetime
 import errno
 import os
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class HybridVAEError(Exception):
@@ -107,7 +110,7 @@ def _file_fault(error: BaseException) -> str | None:
     library, name = _library(error), type(error).__name__
     of_parquet = (library in _DUCKDB | {"pyarrow"} or isinstance(error, OSError)) and _OF_PARQUET.search(str(error))
     if name in _DAMAGE or (library, name) in (("zlib", "error"), ("sqlite3", "DatabaseError")) or of_parquet:
-        return f"{_place(error)} is damaged ({_words(error)}): {WRITTEN_AGAIN}."
+        return f"{_place(error)} cannot be read ({_words(error)}): {WRITTEN_AGAIN}."
     if library in _DUCKDB and name in ("IOException", "FatalException", "OutOfMemoryException"):
         return f"DuckDB failed ({_words(error)}): check disk and memory, then run this again."
     if isinstance(error, OSError) or (library, name) == ("sqlite3", "OperationalError"):
@@ -115,16 +118,32 @@ def _file_fault(error: BaseException) -> str | None:
     return None
 
 
-def shown(value: object, most: int = 60) -> str:
-    """A value as a message quotes it: on one line, and cut where it is long."""
+@contextmanager
+def in_one_sentence(name: str) -> Iterator[None]:
+    """End the process where an error ends the block: with its sentence after `name`, and exit code 1.
+
+    A defect of this program goes on with its traceback.
+    """
     try:
-        spelt = {None: "null", True: "true", False: "false"}  # as YAML has them
-        plain = str if isinstance(value, datetime.date) else repr
-        text = spelt[value] if value is None or isinstance(value, bool) else plain(value)
-    except ValueError:  # Python writes no number of more digits
-        return "a number of more than 4,300 digits"
-    except RecursionError:
-        return "a value within a value, deeper than Python writes it"
+        yield
+    except (KeyboardInterrupt, Exception) as error:
+        if isinstance(error, KeyboardInterrupt) or str(error) == "Query interrupted":  # as DuckDB says it
+            print(f"{name}: stopped", file=sys.stderr)  # noqa: T201
+            sys.exit(130)
+        if (said := explained(error)) is None:
+            raise
+        sys.exit(f"{name}: {said}")
+
+
+def quoted(value: object, most: int = 80) -> str:
+    """A value as a message repeats it: on one line, in YAML's words, and cut after so many characters."""
+    spelt = {None: "null", True: "true", False: "false"}
+    try:
+        if value is None or isinstance(value, bool):
+            return spelt[value]
+        text = str(value) if isinstance(value, datetime.date) else repr(value)
+    except (RecursionError, ValueError):  # beyond what Python writes: a number of more than 4,300 digits
+        return "a value too long to repeat"
     return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
 
 
@@ -154,7 +173,7 @@ def _place(error: BaseException) -> str:
         place = str(notes[0])
     elif isinstance(error, OSError) and error.filename is not None:
         place = str(error.filename2 or error.filename)  # of a rename, where it was to lead
-    elif found := re.search(r"""["'](/[^"']+)["']""", str(error)):
+    elif found := re.search(r"""["'](/[^"'\n]+?)(?:["']|\.\.\.)""", str(error)):
         place = found[1]
     else:
         place = "a file"
@@ -165,4 +184,5 @@ def _place(error: BaseException) -> str:
 def _words(error: BaseException) -> str:
     """The first line of what an error says."""
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    line = "".join(character for character in line if character.isprintable())
     return (line if len(line) <= 200 else f"{line[:200]}...").rstrip(".:")

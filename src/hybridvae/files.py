@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from hybridvae.errors import WRITTEN_AGAIN, UnreadableFileError, shown
+from hybridvae.errors import WRITTEN_AGAIN, UnreadableFileError, quoted
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -133,13 +133,13 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
                     if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                         if key.value in seen:
                             raise yaml.constructor.ConstructorError(
-                                None, None, f"the key {shown(key.value)} stands twice in its block", key.start_mark
+                                None, None, f"the key {quoted(key.value)} stands twice in its block", key.start_mark
                             )
                         seen.add(key.value)
             return super().construct_object(node, deep)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             raise yaml.constructor.ConstructorError(
-                None, None, f"{shown(node.value)} is no {node.tag.rpartition(':')[2]}", node.start_mark
+                None, None, f"{quoted(node.value)} is no {node.tag.rpartition(':')[2]}", node.start_mark
             ) from None
 
 
@@ -229,6 +229,7 @@ def read_arrays(path: Path) -> "dict[str, npt.NDArray[Any]]":
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """Say of a damaged file which it is; errors of the system, which have a number, stay as they are."""
+    path.open("rb").close()  # libraries say of any file that they cannot open that it is not there
     try:
         yield
     except Exception as error:
@@ -236,8 +237,8 @@ def _readable(path: Path) -> Iterator[None]:
             if not getattr(error, "filename", None):
                 error.add_note(str(path))
             raise
-        why = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UnreadableFileError(f"{path} is damaged ({shown(why, 150)}): {WRITTEN_AGAIN}.") from error
+        why = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+        raise UnreadableFileError(f"{path} cannot be read ({why}): {WRITTEN_AGAIN}.") from error
 
 
 def write_csv(path: Path, frame: "pd.DataFrame") -> None:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from hybridvae.config import Block, Parameters, Seed, Within, parse_config, parse_value
 from hybridvae.dependencies import PACKAGE, model_file, model_names
-from hybridvae.errors import BadParameterError, UnreadableFileError, shown
+from hybridvae.errors import BadParameterError, UnreadableFileError, quoted
 from hybridvae.files import read_yaml, write_text
 
 _NAME = re.compile(r"\w[\w .+-]{0,99}")  # of a data set: it becomes the name of a folder
@@ -35,7 +35,7 @@ class _Single(Parameters):
         super().__post_init__()
         if not _NAME.fullmatch(self.dataset):
             raise BadParameterError(
-                f"dataset is {shown(self.dataset)}: it must be a name of sources.yaml, and be fit for a folder."
+                f"dataset is {quoted(self.dataset)}: it must be a name of sources.yaml, and be fit for a folder."
             )
         if not self.models:
             raise BadParameterError("models is empty: name at least one.")
@@ -68,7 +68,7 @@ def read_params(path: Path, *, passed: Path | None = None) -> Block:
         )
     params = read_yaml(path)
     if not isinstance(params, Mapping):
-        found = "empty" if params is None else shown(params)
+        found = "empty" if params is None else quoted(params)
         raise UnreadableFileError(f"{path.name} is {found}: it must hold the parameters, each after its name.")
     digest = hashlib.sha256(path.read_bytes())
     for module in sorted(PACKAGE.rglob("*.py")):
@@ -91,7 +91,7 @@ def check_params(params: Mapping[str, Any]) -> None:
     single = [field.name for field in fields(_Single)]
     known = [*single, *blocks, *model_names(), "grid", "ablation"]
     if unknown := [key for key in params if key not in known]:
-        raise BadParameterError(f"{shown(unknown[0])} is no part of params.yaml: these are {', '.join(known)}.")
+        raise BadParameterError(f"{quoted(unknown[0])} is no part of params.yaml: these are {', '.join(known)}.")
     models = parse_config(_Single, {key: params[key] for key in single if key in params}, where="").models
     for name in (*blocks, *models, "grid", "ablation"):
         if name not in params:
@@ -99,10 +99,10 @@ def check_params(params: Mapping[str, Any]) -> None:
     for name, config in blocks.items():
         parse_config(config, params[name], where=name)
         if missing := [field.name for field in fields(config) if field.name not in (params[name] or {})]:
-            default = shown(getattr(config(), missing[0]))
+            default = quoted(getattr(config(), missing[0]))
             raise BadParameterError(f"{name}.{missing[0]} is missing: add it; by default it is {default}.")
     if (recommend := params["recommend"]["model"]) not in models:
-        raise BadParameterError(f"recommend.model is {shown(recommend)}: use one of `models`, {', '.join(models)}.")
+        raise BadParameterError(f"recommend.model is {quoted(recommend)}: use one of `models`, {', '.join(models)}.")
     for name in model_names():
         if name in params:
             parse_config(_model_config(name), params[name], where=name)
@@ -165,7 +165,7 @@ def _check_trial(values: Block, where: str) -> None:
     for key, value in values.items():
         having = [config for config in configs if key in {field.name for field in fields(config)}]
         if not having:
-            raise BadParameterError(f"{where}.{shown(key).strip(chr(39))} is not a parameter of any model.")
+            raise BadParameterError(f"{where}.{quoted(key).strip(chr(39))} is not a parameter of any model.")
         for config in having:
             parse_value(config, key, value, where=where)
 
@@ -175,14 +175,14 @@ def _candidates(points: Any, where: str) -> Iterator[tuple[str, Any]]:
     for one in points if isinstance(points, Sequence) and not isinstance(points, str) else [points]:
         for key, values in _block(one, where).items():
             if not isinstance(values, list) or not values:
-                raise BadParameterError(f"{where}.{key} is {shown(values)}: it must be a list of values.")
+                raise BadParameterError(f"{where}.{key} is {quoted(values)}: it must be a list of values.")
             for value in values:
                 yield key, value
 
 
 def _block(value: Any, where: str) -> Block:
     if not isinstance(value, Mapping):
-        raise BadParameterError(f"{where} is {shown(value)}: it must be a block.")
+        raise BadParameterError(f"{where} is {quoted(value)}: it must be a block.")
     return dict(value)
 
 

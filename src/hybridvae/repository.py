@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from hybridvae.config import Block
-from hybridvae.errors import HybridVAEError, UnreadableFileError, shown
+from hybridvae.errors import HybridVAEError, UnreadableFileError, quoted
 from hybridvae.files import cache_folder, parse_yaml, read_yaml
 
 _COPY = "refs/hybridvae/copy"  # of one commit on its way between a repository and a clone
@@ -65,7 +65,7 @@ class Repository:
             found = self._call("git", "show", f"{revision}:{path}")
             value = parse_yaml(found.stdout, path) if found.returncode == 0 else None
         if not isinstance(value, Mapping | None):
-            raise UnreadableFileError(f"{path} is {shown(value)}: it must be a block of names and values.")
+            raise UnreadableFileError(f"{path} is {quoted(value)}: it must be a block of names and values.")
         return dict(value or {})
 
     def experiments(self) -> list[Experiment]:

@@ -108,7 +108,10 @@ def drawn():
     )
     yield "ablation", figures.ablation(changes, title="HybridVAE with one thing changed, musical_instruments")
     places = pd.DataFrame(random.normal(size=(3000, 2)), columns=["x", "y"])
-    yield "users", figures.users(places.assign(activity=random.integers(2, 400, 3000)), title="Users of a data set")
+    yield (
+        "users",
+        figures.users(places.assign(activity=random.integers(2, 400, 3000)), shows="t-SNE", title="Users"),
+    )
     epochs = pd.DataFrame({"loss": np.linspace(70, 50, 60), "reconstruction": np.linspace(69, 45, 60)})
     epochs = epochs.assign(kl=np.linspace(0, 9, 60), beta=np.linspace(0, 0.1, 60))
     epochs["ndcg@10"] = np.where(np.arange(60) % 2, np.linspace(0.01, 0.06, 60), np.nan)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from hybridvae.config import CountOrZero, Parameters, Share, Within
 from hybridvae.data import sql
 from hybridvae.data.reviews import METADATA_SCHEMA, ReadReport, read_metadata, read_reviews
-from hybridvae.errors import BadDataError, UnreadableFileError, shown
+from hybridvae.errors import BadDataError, UnreadableFileError, quoted
 from hybridvae.files import atomic_path
 from hybridvae.progress import warn
 
@@ -131,7 +131,7 @@ def _described_items(connection: Any, reviews: ReadReport, metadata: ReadReport)
             "categories or description: correct the names of these fields, or leave the metadata away."
         )
     ids = " and ".join(
-        f"{' or '.join(map(shown, dict.fromkeys(ends)))} in the {role} ({report.id_field})"
+        f"{' or '.join(map(quoted, dict.fromkeys(ends)))} in the {role} ({report.id_field})"
         for role, report, ends in (
             ("reviews", reviews, connection.execute(sql.CORE_ITEM_IDS).fetchone()),
             ("metadata", metadata, connection.execute(sql.METADATA_ITEM_IDS).fetchone()),

@@ -15,7 +15,7 @@ import numpy as np
 
 from hybridvae.arrays import FloatArray
 from hybridvae.config import Parameters, Within
-from hybridvae.errors import BadDataError, BadParameterError, UnreadableFileError, shown
+from hybridvae.errors import BadDataError, BadParameterError, UnreadableFileError, quoted
 from hybridvae.files import sha256_of
 from hybridvae.progress import progress, warn
 from hybridvae.seeds import random_generator
@@ -53,7 +53,7 @@ class EmbedConfig(Parameters):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.model.strip() or not self.model.isprintable() or len(self.model) > 1000:
-            raise ValueError(f"model is {shown(self.model)}: it must be the name of a model, or a folder.")
+            raise ValueError(f"model is {quoted(self.model)}: it must be the name of a model, or a folder.")
 
 
 def embed_texts(

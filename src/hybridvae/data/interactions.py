@@ -8,11 +8,11 @@ from typing import Any, Literal, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from safetensors.numpy import load_file
 from scipy import sparse
 
 from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.errors import BadDataError
+from hybridvae.files import read_arrays, read_frame
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -123,9 +123,9 @@ def read_interactions(
         more: the folder `test`, for those who may look into it.
         vectors: the item vectors (I, D) or their file, for models that want them.
     """
-    users, items = pd.read_parquet(fit / "users.parquet"), pd.read_parquet(fit / "items.parquet")
+    users, items = read_frame(fit / "users.parquet"), read_frame(fit / "items.parquet")
     columns = ["user_index", "item_index", "rating", "positive", "part", "position"]
-    rows = pd.concat([pd.read_parquet(folder / "rows.parquet", columns=columns) for folder in (fit, *more)])
+    rows = pd.concat([read_frame(folder / "rows.parquet", columns=columns) for folder in (fit, *more)])
     rows = rows[rows["part"] <= PARTS.index(upto)]
     rows = rows.sort_values(["user_index", "position"], kind="stable")  # ages count in this order
     shape = (len(users), len(items))
@@ -144,7 +144,7 @@ def read_interactions(
         items=items["item_id"].to_numpy(dtype=object),
         titles=items["title"].to_numpy(dtype=object),
         cold=items["cold"].to_numpy(),
-        item_vectors=load_file(vectors)["vectors"] if isinstance(vectors, Path | str) else vectors,
+        item_vectors=read_arrays(Path(vectors))["vectors"] if isinstance(vectors, Path | str) else vectors,
     )
 
 
@@ -182,5 +182,5 @@ def by_recency(histories: sparse.csr_matrix, recency: float) -> sparse.csr_matri
 
 def read_targets(folder: Path) -> Targets:
     """Read the targets and candidates of the part that a folder of `split` holds."""
-    stored = load_file(folder / "candidates.safetensors")
+    stored = read_arrays(folder / "candidates.safetensors")
     return Targets(stored["users"], stored["items"], stored["candidates"], int(stored["part"]))

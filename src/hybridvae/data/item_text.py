@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from hybridvae.config import Count, CountOrZero, Parameters
 from hybridvae.data import sql
-from hybridvae.errors import shown
+from hybridvae.errors import quoted
 
 Field = Literal["title", "brand", "categories", "description", "reviews"]  # of an item
 
@@ -22,7 +22,7 @@ class TextConfig(Parameters):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.fields or len(set(self.fields)) < len(self.fields):
-            raise ValueError(f"fields is {shown(list(self.fields))}: name at least one of them, and none twice.")
+            raise ValueError(f"fields is {quoted(list(self.fields))}: name at least one of them, and none twice.")
 
 
 def gather_item_texts(cleaned: Path, fit: Path, config: TextConfig) -> list[str]:

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hybridvae.data.file_kinds import binary_kind, text_kind
-from hybridvae.errors import BadDataError, UnreadableFileError, shown
+from hybridvae.errors import BadDataError, UnreadableFileError, quoted
 from hybridvae.files import atomic_path, is_gzip
 from hybridvae.progress import progress
 
@@ -257,7 +257,7 @@ def _record(line: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         record = _loosely(line.strip().removeprefix(_BOM).strip())
     if not isinstance(record, dict):
-        raise Rejected("malformed_line", f"not a JSON object but {shown(record)}")
+        raise Rejected("malformed_line", f"not a JSON object but {quoted(record)}")
     return record
 
 
@@ -282,7 +282,7 @@ def _loosely(line: bytes) -> Any:
             return orjson.loads(orjson.dumps(read(text)))
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             continue
-    raise Rejected("malformed_line", f"not JSON ({why}): {shown(text)}")
+    raise Rejected("malformed_line", f"not JSON ({why}): {quoted(text)}")
 
 
 def _json_with_nan(text: str) -> Any:
@@ -354,7 +354,7 @@ def _present(record: dict[str, Any], names: tuple[str, ...]) -> str:
 
 
 def _missing(record: dict[str, Any], names: tuple[str, ...]) -> Rejected:
-    has = shown(", ".join(islice(record, 20)))
+    has = quoted(", ".join(islice(record, 20)))
     return Rejected("missing_field", f"no {' or '.join(names)} in the line, or null: it has {has}")
 
 
@@ -382,13 +382,13 @@ def _identifier(record: dict[str, Any], name: str) -> str:
     elif isinstance(value, int) and not isinstance(value, bool):
         identifier = str(value)
     else:
-        raise Rejected("bad_id", f"{name} is {shown(value)}, neither text nor a whole number")
+        raise Rejected("bad_id", f"{name} is {quoted(value)}, neither text nor a whole number")
     if not identifier:
         raise Rejected("empty_id", f"{name} is empty")
     if len(identifier) > MAX_ID:
         raise Rejected("bad_id", f"{name} has {len(identifier)} characters, more than {MAX_ID}")
     if _CONTROL.search(identifier):
-        raise Rejected("bad_id", f"{name} is {shown(identifier)}, with a control character in it")
+        raise Rejected("bad_id", f"{name} is {quoted(identifier)}, with a control character in it")
     return identifier
 
 
@@ -397,7 +397,7 @@ def _number(record: dict[str, Any], name: str, reason: str) -> float:
     if value is None:
         raise _missing(record, (name,))
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise Rejected(reason, f"{name} is {shown(value)}, not a number")
+        raise Rejected(reason, f"{name} is {quoted(value)}, not a number")
     return value
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from hybridvae.config import Block, parse_config
 from hybridvae.data.downloads import obtain_url, obtain_wheel
 from hybridvae.data.recbole import convert_wheel
-from hybridvae.errors import BadParameterError, UnreadableFileError, shown
+from hybridvae.errors import BadParameterError, UnreadableFileError, quoted
 from hybridvae.files import atomic_path, is_gzip, sha256_of
 
 
@@ -110,7 +110,7 @@ class Declared:
         where = f"sources.{self.dataset}"
         kind = self.block.get("kind")
         if not isinstance(kind, str) or kind not in _KINDS:
-            raise BadParameterError(f"{where}.kind is {shown(kind)}: use one of {', '.join(_KINDS)}.")
+            raise BadParameterError(f"{where}.kind is {quoted(kind)}: use one of {', '.join(_KINDS)}.")
         return parse_config(_KINDS[kind], self.block, where=where)
 
     @property
@@ -166,7 +166,7 @@ def check_name(name: object) -> str:
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name.lower() in _YAML_VALUES:
         raise BadParameterError(
-            f"{shown(name)} cannot be the name of a data set: use a letter and then letters, digits, - and _, 64 at "
+            f"{quoted(name)} cannot be the name of a data set: use a letter and then letters, digits, - and _, 64 at "
             "most, and no word that YAML takes for a value (true, null, yes, ...)."
         )
     return name
@@ -175,7 +175,7 @@ def check_name(name: object) -> str:
 def _blocks(catalogue: Mapping[str, Any], of: str) -> Mapping[Any, Any]:
     blocks = catalogue.get(of) if isinstance(catalogue, Mapping) else None
     if blocks is not None and not isinstance(blocks, Mapping):
-        raise BadParameterError(f"{of} in sources.yaml is {shown(blocks)}: it must be names with a block each.")
+        raise BadParameterError(f"{of} in sources.yaml is {quoted(blocks)}: it must be names with a block each.")
     return blocks or {}
 
 

@@ -12,7 +12,7 @@ from hybridvae.config import Parameters, Seed, Within
 from hybridvae.data import sql
 from hybridvae.data.interactions import PARTS, read_interactions, read_targets
 from hybridvae.errors import BadDataError, HybridVAEError
-from hybridvae.files import write_arrays
+from hybridvae.files import read_frame, write_arrays
 from hybridvae.progress import warn
 from hybridvae.seeds import random_generator
 
@@ -84,7 +84,7 @@ def split(cleaned: Path, into: Path, config: SplitConfig) -> dict[str, Any]:
         lengths = connection.execute(sql.SPLIT_LENGTHS).fetchone()
     assert before is not None and tied is not None and lengths is not None  # aggregates always give a row
 
-    users, items = len(pd.read_parquet(fit / "users.parquet")), len(pd.read_parquet(fit / "items.parquet"))
+    users, items = len(read_frame(fit / "users.parquet")), len(read_frame(fit / "items.parquet"))
     rows, positives = int(counts["rows"].sum()), int(counts["positives"].sum())
     report: dict[str, Any] = {
         "strategy": config.strategy,
@@ -156,8 +156,8 @@ def _draw_cold_items(connection: Any, config: SplitConfig) -> pd.DataFrame:
 def _draw_all_candidates(fit: Path, test: Path, config: SplitConfig) -> dict[str, dict[str, float]]:
     """Draw, check and store the negatives of both parts' targets; returns how many a target has, by part."""
     columns = ["user_index", "item_index", "timestamp", "positive", "target", "part"]
-    rows = pd.concat([pd.read_parquet(folder / "rows.parquet", columns=columns) for folder in (fit, test)])
-    n_items = len(pd.read_parquet(fit / "items.parquet"))
+    rows = pd.concat([read_frame(folder / "rows.parquet", columns=columns) for folder in (fit, test)])
+    n_items = len(read_frame(fit / "items.parquet"))
     rated = rows.sort_values(["user_index", "item_index"])
     starts = np.searchsorted(rated["user_index"], np.arange(rows["user_index"].max() + 2))
     seen = rated["item_index"].to_numpy()

@@ -230,30 +230,41 @@ def ablation(values: pd.DataFrame, *, title: str) -> Figure:
     return figure
 
 
-def users(places: pd.DataFrame, *, title: str) -> Figure:
+def users(places: pd.DataFrame, *, shows: str, title: str) -> Figure:
     """Users on a map of their tastes, coloured by how active they are.
 
     Args:
-        places: rows of x, y, activity (number of positives); t-SNE has no axes that mean anything.
+        places: rows of x, y, activity (number of positives); the axes mean nothing.
+        shows: what the map shows, as `users_map` says it.
     """
     shown = places.sort_values("activity", kind="stable")  # the most active, of whom there are few, on top
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(7.6, 6.2), layout="constrained")
         panel = figure.subplots()
-        size = 26 if len(shown) < 2000 else 9
-        scale = LogNorm(max(1, shown["activity"].min()), max(2, shown["activity"].max()))
-        dots = panel.scatter(
-            shown["x"], shown["y"], c=shown["activity"], cmap="cividis", norm=scale, s=size, linewidth=0
-        )
-        bar = figure.colorbar(dots, ax=panel, label="positives of the user (logarithmic)", shrink=0.8)
-        bar.ax.yaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
-        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
-        bar.ax.yaxis.set_minor_locator(NullLocator())
-        panel.set(xticks=[], yticks=[], xlabel="t-SNE of the users' latent means: near is alike")
+        size = 60 if len(shown) < 200 else 26 if len(shown) < 2000 else 9
+        least, most = shown["activity"].min(), shown["activity"].max()
+        if least < most:
+            scale = LogNorm(max(1, least), max(2, most))
+            dots = panel.scatter(
+                shown["x"], shown["y"], c=shown["activity"], cmap="cividis", norm=scale, s=size, linewidth=0
+            )
+            bar = figure.colorbar(dots, ax=panel, label="positives of the user (logarithmic)", shrink=0.8)
+            wide = most >= 10 * least
+            bar.ax.yaxis.set_major_locator(LogLocator(10, (1, 2, 5)) if wide else MaxNLocator(5, integer=True))
+            bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
+            bar.ax.yaxis.set_minor_locator(NullLocator())
+        else:  # nothing to tell apart by colours
+            panel.scatter(shown["x"], shown["y"], color=BLUE, s=size, linewidth=0)
+            shows += f"\n{least:,} positives each" if len(shown) > 1 else ""
+        panel.set(xticks=[], yticks=[], xlabel=shows)
         panel.grid(visible=False)
         for side in ("left", "bottom"):
             panel.spines[side].set_visible(False)
         panel.set_aspect("equal", adjustable="datalim")
+        if (
+            shown[["x", "y"]].abs().max(axis=None) < 2
+        ):  # few, whose distances must not fill the figure whatever they are
+            panel.set(xlim=(-1.3, 1.3), ylim=(-1.3, 1.3))
         figure.suptitle(title)
     return figure
 
