@@ -112,8 +112,8 @@ def deep(levels):
 @pytest.mark.parametrize(
     ("line", "reason", "words"),
     [
-        (f'{{"user_id": {deep(890)}, "asin": "i", "rating": 5, "timestamp": {NOW}}}', "bad_id", "user_id is [[[...]]]"),
-        (f'{{"user_id": "u", "asin": "i", "rating": {deep(890)}}}', "bad_rating", "rating is [[[...]]]"),
+        (f'{{"user_id": {deep(890)}, "asin": "i", "rating": 5, "timestamp": {NOW}}}', "bad_id", "user_id is [[[["),
+        (f'{{"user_id": "u", "asin": "i", "rating": {deep(890)}}}', "bad_rating", "rating is [[[["),
         (f'{{"user_id": {deep(5000)}}}', "malformed_line", "depth limit exceeded"),
         (f'{{"user_id": {deep(5000)}, "rating": NaN}}', "malformed_line", "depth limit exceeded"),
         (f"{{'user_id': {deep(5000)}}}", "malformed_line", "not JSON"),
@@ -127,7 +127,7 @@ def deep(levels):
         (GOOD | {"user_id": "a\0b"}, "bad_id", r"user_id is 'a\x00b', with a control character"),
         (GOOD | {"asin": "a\nb"}, "bad_id", "with a control character"),
         (GOOD | {"asin": 1.5}, "bad_id", "asin is 1.5"),
-        (GOOD | {"asin": True}, "bad_id", "asin is True"),
+        (GOOD | {"asin": True}, "bad_id", "asin is true"),
         (GOOD | {"asin": float("inf")}, "missing_field", "no parent_asin or asin in the line, or null: it has"),
         (GOOD | {"rating": float("nan")}, "missing_field", "no rating in the line, or null"),
         (GOOD | {"timestamp": float("nan")}, "missing_field", "no timestamp in the line, or null"),

@@ -295,9 +295,11 @@ def test_a_wheel_that_was_damaged_is_downloaded_again_or_kept(wheel, tmp_path, m
         match=r"\.whl has sha256 [0-9a-f]{64}, but .* says .* cannot be downloaded again .*: put its wheel",
     ):
         fetch(mine(block), tmp_path / "raw", cache=tmp_path / "cache", local=None)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
+    with pytest.raises(HybridVAEError, match=r"the wheel of tinybole==1\.0 has sha256 .*, but .* says 00: correct the"):
+        fetch(mine(block | {"sha256": "00"}), tmp_path / "raw", cache=tmp_path / "cache", local=None)
     assert kept_wheel.read_bytes() == b"damaged"
     capsys.readouterr()
-    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
     fetch(mine(block), tmp_path / "raw", cache=tmp_path / "cache", local=None)
     assert kept_wheel.read_bytes() == wheel.read_bytes() and (tmp_path / "raw/reviews.jsonl").is_file()
     (line,) = capsys.readouterr().err.splitlines()

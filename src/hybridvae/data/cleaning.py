@@ -128,7 +128,7 @@ def _described_items(connection: Any, reviews: ReadReport, metadata: ReadReport)
     if described == 0 and matched:
         raise BadDataError(
             f"the metadata have {matched} of the {items} items, but for none of them a title, brand or store, "
-            "categories or description: correct the names of these fields, or leave the metadata away."
+            "categories or description: correct the names of these fields, or leave the metadata out."
         )
     ids = " and ".join(
         f"{' or '.join(map(quoted, dict.fromkeys(ends)))} in the {role} ({report.id_field})"
@@ -141,6 +141,6 @@ def _described_items(connection: Any, reviews: ReadReport, metadata: ReadReport)
     if (reviews.id_field, metadata.id_field) == ("asin", "parent_asin"):
         said += ", where asin is one variant of a product and parent_asin the product"
     if described == 0:
-        raise BadDataError(f"{said}: give reviews and metadata with the same ids, or leave the metadata away.")
+        raise BadDataError(f"{said}: give reviews and metadata with the same ids, or leave the metadata out.")
     warn(f"{said}; the other items have no title.")
     return int(described)
