@@ -7,23 +7,29 @@ Reporting"). Whoever loads a model goes through `read_checkpoint`, which checks 
 
 import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pyarrow.lib import ArrowException
 from safetensors import SafetensorError
 
 from hybridvae.arrays import top_k
 from hybridvae.data.interactions import Interactions
 from hybridvae.dependencies import model_file
-from hybridvae.errors import BadParameterError, UnreadableFileError
+from hybridvae.errors import BadParameterError, HybridVAEError, UnreadableFileError
 from hybridvae.evaluation.protocols import READING_ORDER, titles
 from hybridvae.files import read_json, sha256_of, write_frame, write_json, write_text
-from hybridvae.models import Context, Recommender, load
+from hybridvae.models import Context, Recommender, folds_in, load
 
+_DAMAGED = (  # what readers of damaged files raise
+    *(OSError, LookupError, TypeError, AttributeError, ValueError, RuntimeError, SafetensorError, ArrowException),
+    HybridVAEError,
+)
 _ABOUT, _CARD, _ITEMS = "checkpoint.json", "README.md", "items.parquet"
 
 
@@ -65,43 +71,65 @@ def write_checkpoint(folder: Path, name: str, model: Recommender, interactions: 
     write_text(folder / _CARD, model_card(name, model, interactions, origin))
 
 
-def read_checkpoint(
-    folder: Path, known: Interactions | None, context: Context
-) -> tuple[str, Recommender, Interactions]:
-    """Read what `write_checkpoint` wrote, and check that every file is as it was written.
+@contextmanager
+def readable(path: Path, command: str) -> Iterator[None]:
+    """Say of a damaged file which one it is and how to make it again, whatever its reader says.
+
+    Raises:
+        UnreadableFileError: it cannot be read.
+    """
+    try:
+        yield
+    except _DAMAGED as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UnreadableFileError(
+            f"{path} cannot be read ({reason}): run `dvc checkout --force`, or `{command}`."
+        ) from error
+
+
+def describe_checkpoint(folder: Path, known: Interactions | None = None) -> tuple[str, Interactions]:
+    """Which model a checkpoint is and of which users and items; its files are checked, and the model not loaded.
 
     Args:
         known: the users, in the order in which the model was fitted on them, and their histories; None for the
             catalogue alone.
 
     Returns:
-        The model's name, the model, and `known` or the catalogue.
+        The model's name, and `known` or the catalogue.
 
     Raises:
         UnreadableFileError: the folder holds no checkpoint, a damaged one, or one of others than `known`.
     """
     if not (folder / _ABOUT).is_file():
         raise UnreadableFileError(f"{folder} holds no {_ABOUT}: run `dvc repro train@MODEL`, or `dvc pull`.")
-    name = "MODEL"
-    try:
+    with readable(folder, "dvc repro train@MODEL"):
         about = read_json(folder / _ABOUT)
-        name, users = about["model"], about["users_sha256"]
+        name, users = str(about["model"]), about["users_sha256"]
+    again = f"dvc repro train@{name}"
+    with readable(folder, again):
         _check(folder, about)
         items = pd.read_parquet(folder / _ITEMS)
         ids, titles = (items[column].to_numpy(dtype=object) for column in ("item_id", "title"))
-        same_items = known is None or np.array_equal(known.items, ids)
-        known = Interactions.without_users(ids, titles) if known is None else known
-        model = load(name, folder, known, context) if same_items else None
-    except (OSError, LookupError, TypeError, ValueError, RuntimeError, SafetensorError, UnreadableFileError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UnreadableFileError(
-            f"{folder} cannot be read ({reason}): run `dvc checkout --force`, or `dvc repro train@{name}`."
-        ) from error
-    if model is None:
-        raise UnreadableFileError(f"{folder} was fitted on other items than these: run `dvc repro train@{name}`.")
-    if not model.folds_in and known.n_users and users != users_sha256(known):
-        raise UnreadableFileError(f"{folder} was fitted on other users than these: run `dvc repro train@{name}`.")
-    return name, model, known
+        if known is None:
+            return name, Interactions.without_users(ids, titles)
+    if not np.array_equal(known.items, ids):
+        raise UnreadableFileError(f"{folder} was fitted on other items than these: run `{again}`.")
+    if known.n_users and not folds_in(name) and users != users_sha256(known):
+        raise UnreadableFileError(f"{folder} was fitted on other users than these: run `{again}`.")
+    return name, known
+
+
+def read_checkpoint(
+    folder: Path, known: Interactions | None, context: Context
+) -> tuple[str, Recommender, Interactions]:
+    """The name, the model and the users or the catalogue of a checkpoint, as `describe_checkpoint` has and checks them.
+
+    Raises:
+        UnreadableFileError: as there.
+    """
+    name, known = describe_checkpoint(folder, known)
+    with readable(folder, f"dvc repro train@{name}"):
+        return name, load(name, folder, known, context), known
 
 
 def _check(folder: Path, about: Mapping[str, Any]) -> None:

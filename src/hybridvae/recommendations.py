@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Annotated, Self, cast
 
@@ -20,7 +21,7 @@ from hybridvae.arrays import FloatArray, IntArray, mask_seen, top_k
 from hybridvae.checkpoint import read_checkpoint
 from hybridvae.config import Parameters, Within
 from hybridvae.data.interactions import Interactions, ages
-from hybridvae.errors import BadDataError, BadParameterError
+from hybridvae.errors import BadDataError, BadParameterError, quoted
 from hybridvae.files import atomic_path
 from hybridvae.models import Context, FoldingRecommender, Recommender
 from hybridvae.progress import progress
@@ -111,7 +112,7 @@ class Recommendations:
 
         Raises:
             BadDataError: an item is unknown.
-            BadParameterError: the model cannot fold in a history.
+            BadParameterError: the model cannot fold in a history, or k is no whole number above 0.
         """
         lists = self.for_histories(self.history(history), k, exclude=self.indices(exclude))
         items, scores = lists.items[0], lists.scores[0]
@@ -138,7 +139,7 @@ class Recommendations:
         """
         found, unknown = self.find(item_ids)
         if unknown:
-            names = ", ".join(map(ascii, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+            names = ", ".join(map(quoted, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
             raise BadDataError(
                 f"{names}: not in the catalogue of {self.known.n_items:,} items; leave out what the model cannot know."
             )
@@ -271,15 +272,23 @@ def best(
 
     Args:
         scores: (B, I).
+        k: beyond I, all are listed.
         seen: (B, I) CSR; what is stored in a row is left out of it.
         exclude: item indices left out of every row.
+
+    Raises:
+        BadParameterError: k is no whole number above 0.
     """
+    if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
+        raise BadParameterError(
+            f"k is {quoted(k)}: give a whole number above 0, of the items that the list shall have."
+        )
     scores = np.array(scores, dtype=np.float32)  # a copy, masked below
     if seen is not None:
         mask_seen(scores, seen)
     if exclude is not None:
         scores[:, exclude] = -np.inf
-    items = top_k(scores, k)
+    items = top_k(scores, int(k))
     found = np.take_along_axis(scores, items, axis=1)
     return Lists(np.where(np.isneginf(found), -1, items), found)
 

@@ -34,6 +34,7 @@ __all__ = [
     "Recommender",
     "Validation",
     "create",
+    "folds_in",
     "load",
 ]
 
@@ -54,6 +55,15 @@ def load(name: str, folder: Path, interactions: Interactions, context: Context) 
     """The fitted model `name` from the folder it was saved to."""
     model: Recommender = _module(name).Model.load(folder, interactions, context)
     return model
+
+
+def folds_in(name: str) -> bool:
+    """Whether the model `name` takes histories of users whom it was not fitted on.
+
+    Raises:
+        BadParameterError: there is no such model.
+    """
+    return bool(_module(name).Model.folds_in)
 
 
 def _module(name: str) -> Any:

@@ -1,7 +1,8 @@
 """How is it served: an HTTP interface and a page in front of the trained models."""
 
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hybridvae.errors import UnreadableFileError
 from hybridvae.repository import Repository
@@ -19,8 +20,9 @@ def read_engine(root: Path, *, model: str) -> "Engine":
         model: the one that answers where a request names none.
 
     Raises:
-        UnreadableFileError: something is not there yet; the message says which command makes it.
+        UnreadableFileError: something is not there yet, or damaged; the message says which command makes it.
     """
+    from hybridvae.checkpoint import readable
     from hybridvae.data.interactions import read_interactions
     from hybridvae.service.engine import Engine
 
@@ -35,9 +37,11 @@ def read_engine(root: Path, *, model: str) -> "Engine":
     split = root / "data" / "split" / dataset
     if not (split / "fit").is_dir() or not (split / "test").is_dir():
         raise UnreadableFileError(f"{split} is not there: run `make run-api`, or `dvc repro split`.")
+    with readable(split, "dvc repro split"):
+        known = read_interactions(split / "fit", split / "test", upto="test")
     vectors = root / "data" / "embed" / dataset / "items.safetensors"
     return Engine(
-        read_interactions(split / "fit", split / "test", upto="test"),
+        known,
         dataset=dataset,
         checkpoints=checkpoints,
         default=model,
@@ -72,6 +76,36 @@ def serve(root: Path, *, model: str, host: str, port: int) -> None:
     app = create_app(read_engine(root, model=model))
     gc.collect()
     gc.freeze()  # what is loaded stays: looking through it for garbage would hold up all requests for a while
-    uvicorn.run(
-        app, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=_SECONDS_TO_FINISH
-    )
+    uvicorn.run(app, host=host, port=port, **server_options())
+
+
+def server_options() -> dict[str, Any]:
+    """How uvicorn is to run: with deadlines, and with as many connections as there may be files."""
+    from hybridvae.service.connections import MOST_CONNECTIONS, Connection
+
+    files = _files(2 * MOST_CONNECTIONS)
+    Connection.most = min(MOST_CONNECTIONS, files // 2)
+    return {
+        "http": Connection,
+        "ws": "none",
+        "backlog": files // 4,  # connections that are accepted at a time, before they are counted
+        "proxy_headers": False,
+        "log_level": "error",
+        "access_log": False,
+        "timeout_graceful_shutdown": _SECONDS_TO_FINISH,
+    }
+
+
+def _files(wanted: int) -> int:
+    """How many files and connections the process may open, after asking for so many."""
+    try:
+        import resource
+    except ImportError:  # on Windows, which has no such limit
+        return wanted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < wanted:
+        more = wanted if hard < 0 else min(wanted, hard)
+        with suppress(ValueError, OSError):  # the system allows fewer than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (more, hard))
+            soft = more
+    return soft if soft >= 0 else wanted

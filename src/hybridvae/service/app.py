@@ -1,13 +1,16 @@
 """The service's addresses."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Body, FastAPI, Query, Request
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 
 from hybridvae import __version__
+from hybridvae.errors import quoted
 from hybridvae.reporting.model_titles import title_of
 from hybridvae.service import page, schemas
 from hybridvae.service.batching import Answer, Ask, Served
@@ -28,12 +31,42 @@ of item ids that it has never seen.
 Every error has one form, `{"error": {"code": ..., "message": ...}}`, whose message says what is wrong and what to do.
 """
 
-router = APIRouter()
+
+class _Request(Request):
+    """A request whose JSON is read strictly: without NaN, infinities, halves of characters and depths."""
+
+    async def json(self) -> Any:
+        """The body as JSON."""
+        return orjson.loads(await self.body())
+
+
+class _Route(APIRoute):
+    """A route that reads `_Request`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """As FastAPI's."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            return await handler(_Request(request.scope, request.receive))
+
+        return handle
+
+
+router = APIRouter(route_class=_Route)
 
 
 def create_app(engine: Engine) -> FastAPI:
     """The application around a loaded engine."""
-    app = FastAPI(title="HybridVAE", version=__version__, description=_DOCUMENTATION, responses=_PROBLEMS)
+    app = FastAPI(
+        title="HybridVAE",
+        version=__version__,
+        description=_DOCUMENTATION,
+        responses=_PROBLEMS,
+        docs_url=None,  # FastAPI's own page loads its scripts from elsewhere: see `page.documentation`
+        redoc_url=None,
+        redirect_slashes=False,  # a redirect would name whatever host the request named
+    )
     app.state.engine = engine
     app.add_middleware(Limit)
     answer_errors(app)
@@ -168,14 +201,14 @@ def item_info(http: Request, item_id: str) -> Response:
 
 @router.get("/models", response_model=schemas.Models, tags=["service"])
 async def models(http: Request) -> Response:
-    """The models that can be asked."""
+    """The trained models, and whether they can be asked."""
     engine = _engine(http)
     listed = []
     for name in engine.model_names:
-        served = engine.loaded(name)
-        folds_in = served.recommendations.folds_in if served else None
-        state = {"folds_in": folds_in, "loaded": served is not None, "default": name == engine.default}
-        listed.append({"name": name, "title": title_of(name)} | state)
+        state = {"folds_in": engine.folds_in(name), "loaded": engine.is_loaded(name), "default": name == engine.default}
+        problem = engine.problem(name)
+        availability = {"available": problem is None, "problem": problem}
+        listed.append({"name": name, "title": title_of(name), **state, **availability})
     return json_response({"models": listed})
 
 
@@ -213,8 +246,8 @@ def _ask_of_history(
     seen, unknown = find([item for item, _ in rated])
     liked, _ = find([item for item, is_liked in rated if is_liked])
     if rated and not seen:
-        said = f"the catalogue has none of the history's items, such as {unknown[0]!a}: GET /items?query= searches it."
-        raise Refused(404, "unknown_items", said)
+        said = f"the catalogue has none of the history's items, such as {quoted(unknown[0])}: "
+        raise Refused(404, "unknown_items", said + "GET /items?query= searches it.")
     excluded = [*exclude, *(seen if request.exclude_seen else ())]
     return engine.ask_of_history(liked, request.top_k, exclude=excluded, because=request.because), unknown
 

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import load_file
 
 from hybridvae.arrays import FloatArray, IntArray
+from hybridvae.checkpoint import describe_checkpoint, readable
 from hybridvae.data.interactions import Interactions
-from hybridvae.errors import UnreadableFileError
+from hybridvae.errors import HybridVAEError, UnreadableFileError, quoted
+from hybridvae.models import folds_in
 from hybridvae.recommendations import Recommendations, aged, best
 from hybridvae.service.batching import Ask, Served
 
@@ -44,12 +48,15 @@ class Engine:
         vectors: Path | None = None,
         encoder: str = "",
     ) -> None:
-        """Load the default model.
+        """Load the default model and the vectors, and look whether the other models can be loaded.
 
         Args:
             checkpoints: model -> the folder that `train` wrote.
             positive_rating: items of a raw history that are rated lower were seen and not liked.
             vectors: file of the item vectors, where texts can be compared; `encoder` made them.
+
+        Raises:
+            UnreadableFileError: the default model or the vectors cannot be read.
         """
         self.known, self.dataset, self.default = known, dataset, default
         self.positive_rating = positive_rating
@@ -63,6 +70,13 @@ class Engine:
         self.ratings_of_users = np.diff(known.ratings.indptr)
         order = np.lexsort((known.users.astype(str), -self.ratings_of_users))
         self.most_active: list[int] = order.tolist()
+        self._folds_in: dict[str, bool] = {}
+        self._problems: dict[str, str] = {}
+        for name in checkpoints:
+            self._inspect(name)
+        if vectors is not None and vectors.is_file():
+            with readable(vectors, "dvc repro embed"), safe_open(vectors, "np") as file:
+                self._must_be_one_each(file.get_slice("vectors").get_shape())
         self.load(default)
 
     # --- who and what ---
@@ -93,9 +107,25 @@ class Engine:
         """The models that can be served, the default first."""
         return [self.default, *(name for name in self._checkpoints if name != self.default)]
 
-    def loaded(self, name: str) -> Served | None:
-        """A model that is in memory already."""
-        return self._served.get(name)
+    def is_loaded(self, name: str) -> bool:
+        """Whether a model is in memory already."""
+        return name in self._served
+
+    def folds_in(self, name: str) -> bool | None:
+        """Whether a model takes histories; None where its checkpoint does not say which model it is."""
+        return self._folds_in.get(name)
+
+    def problem(self, name: str) -> str | None:
+        """Why a model cannot be asked: found when the service starts, as far as a look shows, or on its first use."""
+        return self._problems.get(name)
+
+    def _inspect(self, name: str) -> None:
+        folder = self._checkpoints[name]
+        try:
+            model, _ = describe_checkpoint(folder, self.known)
+            self._folds_in[name] = folds_in(model)
+        except HybridVAEError as error:
+            self._problems[name] = str(error)
 
     def load(self, name: str) -> Served:
         """A model by name, read on first use.
@@ -105,12 +135,26 @@ class Engine:
         """
         if name not in self._checkpoints:
             known = ", ".join(self._checkpoints)
-            raise Refused(404, "unknown_model", f"there is no trained model {name!a}: there are {known}.")
+            raise Refused(404, "unknown_model", f"there is no trained model {quoted(name)}: there are {known}.")
         with self._lock:
             if name not in self._served:
-                shop = Recommendations.load(self._checkpoints[name], self.known, device="cpu")
+                try:
+                    shop = Recommendations.load(self._checkpoints[name], self.known, device="cpu")
+                    self._try(shop)
+                except UnreadableFileError as error:
+                    self._problems[name] = str(error)
+                    raise
+                self._problems.pop(name, None)
+                self._folds_in[name] = shop.folds_in
                 self._served[name] = Served(shop)
         return self._served[name]
+
+    def _try(self, shop: Recommendations) -> None:
+        """Ask a model once: what is damaged in a way that its reader does not see shows here."""
+        with readable(self._checkpoints[shop.name], f"dvc repro train@{shop.name}"):
+            scores = shop.model.scores(np.arange(1))
+            if scores.shape != (1, self.known.n_items) or not np.isfinite(scores).all():
+                raise ValueError("it does not give each item a number")
 
     async def served(self, name: str | None) -> Served:
         """As `load`, without holding up other requests."""
@@ -146,14 +190,19 @@ class Engine:
 
         Raises:
             Refused: there are none, or they were made meaningless on purpose.
+            UnreadableFileError: their file is damaged, or of other items.
         """
-        from safetensors.numpy import load_file
-
         if self._vectors_file is None or not self._vectors_file.is_file():
             said = "there are no text vectors here that mean something: run `dvc repro embed` with embed.control: none."
             raise Refused(409, "no_vectors", said)
-        vectors: FloatArray = load_file(self._vectors_file)["vectors"]
+        with readable(self._vectors_file, "dvc repro embed"):
+            vectors: FloatArray = load_file(self._vectors_file)["vectors"]
+            self._must_be_one_each(vectors.shape)
         return vectors
+
+    def _must_be_one_each(self, shape: Sequence[int]) -> None:
+        if len(shape) != 2 or shape[0] != self.known.n_items:
+            raise ValueError(f"it has an array of {tuple(shape)} for {self.known.n_items} items")
 
     def similar(self, query: FloatArray, k: int, *, without: int | None = None) -> tuple[list[int], list[float]]:
         """The k items of highest cosine with (D,) a normalised query, and the cosines."""
@@ -229,5 +278,5 @@ class Engine:
 
 def _look_up(index: Mapping[str, int], name: str, kind: str, hint: str) -> int:
     if name not in index:
-        raise Refused(404, f"unknown_{kind}", f"there is no {kind} {name!a}: {hint}")
+        raise Refused(404, f"unknown_{kind}", f"there is no {kind} {quoted(name)}: {hint}")
     return index[name]

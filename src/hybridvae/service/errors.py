@@ -1,5 +1,8 @@
 """The one form of every error, and the limit on what may be sent."""
 
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -26,8 +29,13 @@ _STATUSES: dict[type[HybridVAEError], tuple[int, str]] = {
     HybridVAEError: (500, "failed"),
 }
 _SHAPES = ("user_id", "history", "item_id", "text")
-_TYPES = ("Rated", "constrained-str")  # of an item of a history
+_KINDS = ("id", "rated")  # of an item of a history
+
 MOST_BYTES = 1_000_000  # of a request's body
+MOST_HELD_BYTES = 100_000_000  # of all bodies that are not yet complete
+BODY_SECONDS = 10.0  # from a complete head to a complete body
+_DISCARD_SECONDS = 2.0  # in which whoever is refused may send on, and reads why
+LATER = {"Retry-After": "10"}  # seconds
 
 
 def json_response(value: Any, status: int = 200) -> Response:
@@ -35,7 +43,8 @@ def json_response(value: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(value), status, media_type="application/json")
 
 
-def _problem(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
+def problem(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An error in the one form."""
     response = json_response({"error": {"code": code, "message": message}}, status)
     response.headers.update(headers or {})
     return response
@@ -46,27 +55,17 @@ def answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Refused)
     async def refused(request: Request, error: Refused) -> Response:
-        return _problem(error.status, error.code, error.message)
+        return problem(error.status, error.code, error.message)
 
     @app.exception_handler(HybridVAEError)
     async def unable(request: Request, error: HybridVAEError) -> Response:
         status, code = next(answer for kind, answer in _STATUSES.items() if isinstance(error, kind))
-        return _problem(status, code, str(error))
+        return problem(status, code, str(error))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        # What was sent is not repeated: it may be no text that JSON can carry.
-        said = []
-        for one in error.errors()[:3]:
-            if one["type"] == "json_invalid":
-                said.append(f"the body is no JSON from character {one['loc'][-1]} on")
-                continue
-            where, *parts = [str(part).encode("ascii", "replace").decode() for part in one["loc"]]
-            if where == "body" and len(parts) > 1 and parts[0] in _SHAPES:
-                parts = parts[1:]  # it says which of several shapes the body was read as
-            place = ".".join(part for part in parts if part not in _TYPES)
-            said.append(f"{place or 'the body'}: {one['msg'].encode('ascii', 'replace').decode()}")
-        return _problem(422, "invalid_request", "; ".join(said) + ". GET /docs shows what is expected.")
+        said = [_sentence(one) for one in error.errors()[:3]]
+        return problem(422, "invalid_request", "; ".join(said) + ". GET /docs shows what is expected.")
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> Response:
@@ -74,38 +73,80 @@ def answer_errors(app: FastAPI) -> None:
         said = {404: "there is nothing at this address", 405: "this address does not take this method"}
         message = f"{said.get(error.status_code, str(error.detail))}: GET /docs lists the addresses."
         headers = dict(error.headers) if error.headers else None
-        return _problem(error.status_code, codes.get(error.status_code, "bad_request"), message, headers)
+        return problem(error.status_code, codes.get(error.status_code, "bad_request"), message, headers)
 
     @app.exception_handler(Exception)
     async def defect(request: Request, error: Exception) -> Response:
-        return _problem(500, "defect", "the service has a defect, which its log describes: please report it.")
+        return problem(500, "defect", "the service has a defect, which its log describes: please report it.")
+
+
+def plain(words: str, most: int = 80) -> str:
+    """Words of somebody else's, such as a key of a request or a library's message: in ASCII, and cut."""
+    words = words[: most + 1].encode("ascii", "replace").decode()
+    return words if len(words) <= most else words[:most] + "..."
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    """What is wrong by pydantic, without the value that was sent, which may be long or no text at all."""
+    if error["type"] == "json_invalid":
+        return f"the body is no JSON: {plain(error['ctx']['error'])}, at character {error['loc'][-1]}"
+    if error["loc"] == ("body",) and error["type"] == "missing":
+        return "the body is missing: send JSON"
+    where, *parts = [plain(str(part)) for part in error["loc"]]
+    if where == "body" and len(parts) > 1 and parts[0] in _SHAPES:
+        parts = parts[1:]  # it says which of several shapes the body was read as
+    place = ".".join(part for part in parts if part not in _KINDS)
+    return f"{place or 'the body'}: {plain(error['msg'], 200)}"
+
+
+async def full(scope: Scope, receive: Receive, send: Send) -> None:
+    """The application where there are too many connections."""
+    await _refuse(_too_many(), receive, send)
+
+
+async def _refuse(response: Response, receive: Receive, send: Send) -> None:
+    """Answer before the body is read whole, and end the connection.
+
+    Whoever still sends may do so for a moment, unread: closed at once, the connection would take the answer with it.
+    """
+    headers = [*response.raw_headers, (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD_SECONDS):
+            while (await receive()).get("more_body", False):
+                pass
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class Limit:
-    """Refuse a body beyond MOST_BYTES before it is read whole."""
+    """Read each body whole, within MOST_BYTES and BODY_SECONDS, before the application sees the request."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._held = 0  # bytes of bodies that are not yet complete
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body as far as it may go, and hand it on whole."""
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
-            await self._app(scope, receive, send)
+            await self._answer(scope, receive, send)
             return
-        declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        body, more = b"", True
-        if not declared.isdigit() or int(declared) > MOST_BYTES:
-            await self._refuse(scope, receive, send)
+        declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0").lstrip(b"0")
+        if len(declared) > len(str(MOST_BYTES)) or int(declared or b"0") > MOST_BYTES:
+            await _refuse(_too_large(), receive, send)
             return
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > MOST_BYTES:
-                await self._refuse(scope, receive, send)
-                return
+        body = bytearray()
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                refusal = await self._read(receive, body)
+        except TimeoutError:
+            said = f"the body did not arrive within {BODY_SECONDS:g} seconds: send it at once."
+            refusal = problem(408, "too_slow", said)
+        finally:
+            self._held -= len(body)
+        if refusal is not None:
+            await _refuse(refusal, receive, send)
+            return
         read = False
 
         async def once() -> Message:
@@ -113,10 +154,48 @@ class Limit:
             if read:
                 return await receive()
             read = True
-            return {"type": "http.request", "body": body, "more_body": False}
+            return {"type": "http.request", "body": bytes(body), "more_body": False}
 
-        await self._app(scope, once, send)
+        await self._answer(_as_json(scope), once, send)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        said = f"the body is larger than {MOST_BYTES:,} bytes: send less at a time."
-        await _problem(413, "too_large", said, {"Connection": "close"})(scope, receive, send)
+    async def _read(self, receive: Receive, body: bytearray) -> Response | None:
+        """Read what comes to the end of `body`; the answer where it may not go on."""
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return problem(400, "bad_request", "the request was broken off.")  # which nobody reads
+            piece = message.get("body", b"")
+            body += piece
+            self._held += len(piece)
+            if len(body) > MOST_BYTES:
+                return _too_large()
+            if self._held > MOST_HELD_BYTES:
+                return _too_many()
+            more = message.get("more_body", False)
+        return None
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:  # the process ends, and waits no longer
+            said = "the service ends, and has no time left for the answer: ask again when it is back."
+            with suppress(RuntimeError):  # the answer has begun
+                await problem(503, "ending", said, LATER)(scope, receive, send)
+
+
+def _too_large() -> Response:
+    return problem(413, "too_large", f"the body is larger than {MOST_BYTES:,} bytes: send less at a time.")
+
+
+def _too_many() -> Response:
+    return problem(503, "full", "the service has as many connections as it can hold: ask again later.", LATER)
+
+
+def _as_json(scope: Scope) -> Scope:
+    """The request as one of JSON, whatever it calls its body: `curl -d` calls it a form."""
+    headers = scope["headers"]
+    if (b"content-type", b"application/json") in headers:
+        return scope
+    others = [(name, value) for name, value in headers if name != b"content-type"]
+    return {**scope, "headers": [*others, (b"content-type", b"application/json")]}

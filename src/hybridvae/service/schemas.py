@@ -4,8 +4,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-ItemId = Annotated[str, Field(min_length=1, max_length=200)]
-UserId = Annotated[str, Field(min_length=1, max_length=200)]
+# Ids are texts. Where a data set numbers its users or items, a number may come without quotes.
+_ID = Field(
+    min_length=1,
+    max_length=200,
+    coerce_numbers_to_str=True,
+    json_schema_extra={"type": ["string", "number"]},
+)
+ItemId = Annotated[str, _ID]
+UserId = Annotated[str, _ID]
 
 
 def _no_truth(value: Any) -> Any:
@@ -33,6 +40,13 @@ class Rated(_Request):
     rating: Annotated[float, Field(ge=1, le=5, allow_inf_nan=False)]
 
 
+def _kind(value: Any) -> str:
+    return "rated" if isinstance(value, dict | Rated) else "id"
+
+
+ItemOfHistory = Annotated[Annotated[ItemId, Tag("id")] | Annotated[Rated, Tag("rated")], Discriminator(_kind)]
+
+
 class _Wanted(_Request):
     top_k: TopK = 10
     exclude_seen: bool = Field(True, strict=True, description="leave out everything that was ever rated")
@@ -52,7 +66,7 @@ class ForHistory(_Wanted):
     """Recommendations for a history, whoever has it."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"history": ["50", "181"], "top_k": 5, "because": True}]})
-    history: Annotated[list[ItemId | Rated], Field(max_length=MOST_ITEMS)] = Field(
+    history: Annotated[list[ItemOfHistory], Field(max_length=MOST_ITEMS)] = Field(
         description="in the order of choice, the latest last; what is rated low counts as seen and not as liked"
     )
 
@@ -217,13 +231,15 @@ class ModelInfo(BaseModel):
 
     name: str
     title: str
-    folds_in: bool | None = Field(description="whether it takes histories; not known before it is loaded")
+    folds_in: bool | None = Field(description="whether it takes histories; null where its checkpoint does not say")
     loaded: bool
     default: bool
+    available: bool = Field(description="whether it can be asked, as far as its files show before they are read whole")
+    problem: str | None = Field(description="why it cannot be asked, and what to do")
 
 
 class Models(BaseModel):
-    """The models that can be asked."""
+    """The trained models, the default first."""
 
     models: list[ModelInfo]
 

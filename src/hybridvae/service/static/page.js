@@ -289,8 +289,9 @@ async function start() {
   models = listed.models;
   byId("sizes").textContent =
     `${stats.dataset}: ${plural(stats.users, "user")}, ${plural(stats.items, "item")}, ${plural(stats.interactions, "rating")}`;
-  byId("model").append(...models.map(({ name, title }) => new Option(title, name)));
-  byId("other").append(new Option("nothing", ""), ...models.map(({ name, title }) => new Option(title, name)));
+  const option = ({ name, title, available }) => make("option", { value: name, disabled: !available }, title);
+  byId("model").append(...models.map(option));
+  byId("other").append(new Option("nothing", ""), ...models.map(option));
   for (const id of CHOICES) byId(id).addEventListener("change", () => show());
   byId("clear").addEventListener("click", () => {
     byId("item-query").focus();
