@@ -19,8 +19,13 @@ from hybridvae.service.errors import Limit, answer_errors, json_response
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"model": schemas.Error, "description": "The request cannot be read"},
+    408: {"model": schemas.Error, "description": "The request did not arrive in time"},
     413: {"model": schemas.Error, "description": "The body is larger than 1 MB"},
-    422: {"model": schemas.Error, "description": "A value has a wrong type or is out of bounds"},
+    422: {
+        "model": schemas.Error,
+        "description": "The body is no JSON, or a value has a wrong type or is out of bounds",
+    },
+    503: {"model": schemas.Error, "description": "A file is damaged, the service is full, or it ends"},
 }
 _MISSING: dict[int | str, dict[str, Any]] = {404: {"model": schemas.Error, "description": "There is no such thing"}}
 _CANNOT: dict[int | str, dict[str, Any]] = {409: {"model": schemas.Error, "description": "This model cannot do that"}}
@@ -63,7 +68,7 @@ def create_app(engine: Engine) -> FastAPI:
         version=__version__,
         description=_DOCUMENTATION,
         responses=_PROBLEMS,
-        docs_url=None,  # FastAPI's own page loads its scripts from elsewhere: see `page.documentation`
+        docs_url=None,  # FastAPI's page loads scripts from the network: see `page.documentation`
         redoc_url=None,
         redirect_slashes=False,  # a redirect would name whatever host the request named
     )
