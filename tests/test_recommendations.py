@@ -8,9 +8,10 @@ import pytest
 from scipy import sparse
 
 from hybridvae import load_model
+from hybridvae.config import parse_config
 from hybridvae.data.interactions import read_interactions
-from hybridvae.errors import HybridVAEError
-from hybridvae.recommendations import Recommendations, best
+from hybridvae.errors import BadParameterError, HybridVAEError
+from hybridvae.recommendations import Recommendations, RecommendConfig, best, write_lists
 
 
 def rows(*lines):
@@ -115,6 +116,34 @@ def test_mistakes_are_said_in_a_sentence(done, served, tmp_path):
     with pytest.raises(HybridVAEError, match=r"fitted on other users than these: run `dvc repro train@lightgcn`"):
         Recommendations.load(done.folder / "data/train/tiny/lightgcn", others)
     Recommendations.load(done.folder / "data/train/tiny/hybridvae", others)  # takes histories, whoever has them
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, 10.0, True, None, "5", float("nan")])
+def test_a_list_has_a_whole_number_of_items_above_none(served, k):
+    shop = served["hybridvae"]
+    for ask in (
+        lambda: shop.recommend(["i001"], k=k),
+        lambda: shop.for_users(np.array([3]), k),
+        lambda: shop.for_histories(shop.history(["i001"]), k),
+        lambda: list(shop.for_everyone(k)),
+    ):
+        with pytest.raises(BadParameterError, match=r"^k is .*: give a whole number above 0"):
+            ask()
+
+
+def test_a_list_is_no_longer_than_the_catalogue(served):
+    shop = served["hybridvae"]
+    assert len(shop.recommend(["i001", "i004"], k=10**30)) == 22
+    assert len(shop.recommend(["i001"], k=np.int32(3))) == 3
+    assert shop.for_users(np.array([3]), 1000).items.shape == (1, 24)
+
+
+def test_a_stage_without_a_length_of_lists_says_so(done, served, tmp_path):
+    with pytest.raises(BadParameterError, match="k is 0"):
+        write_lists(tmp_path / "lists.parquet", served["popularity"], 0)
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
+    with pytest.raises(BadParameterError, match="recommend: top_n must be at least 1"):
+        parse_config(RecommendConfig, {"top_n": 0}, where="recommend")
 
 
 def test_the_stage_writes_everyones_list(done, served):

@@ -1,26 +1,27 @@
 """The service: lists by user and by history, batches, look-ups, and errors in words."""
 
 import asyncio
+import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 import pytest
 import schemathesis
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from projects import MODELS, ROOT
+from serving import PATIENCE, answers, ask, eventually, serving
 
 from hybridvae import errors, load_model
 from hybridvae.errors import HybridVAEError
+from hybridvae.files import write_arrays
 from hybridvae.service import read_engine
 from hybridvae.service.app import create_app
 from hybridvae.service.batching import Ask, Served
@@ -242,6 +243,166 @@ def test_a_body_in_pieces_is_counted_too(client):
     assert answer.status_code == 413
 
 
+def test_json_is_read_whatever_it_is_called(client):
+    body = b'{"user_id": "u003", "top_k": 2}'
+    expected = client.post("/recommend", content=body, headers=JSON).json()
+    for kind in ({}, {"content-type": "application/x-www-form-urlencoded"}, {"content-type": "text/plain"}):
+        assert client.post("/recommend", content=body, headers=kind).json() == expected
+    answer = client.post("/recommend", data={"user_id": "u003"})
+    assert answer.status_code == 422 and "the body is no JSON" in answer.json()["error"]["message"]
+    assert "the body is missing: send JSON" in client.post("/recommend").json()["error"]["message"]
+
+
+def test_ids_may_be_numbers(client, engine, monkeypatch):
+    by_text = client.post("/recommend", json={"user_id": "u003"}).json()
+    monkeypatch.setitem(engine._user_index, "405", 3)
+    assert client.post("/recommend", json={"user_id": 405}).json() == by_text | {"user_id": "405"}
+    assert client.post("/recommend", json={"user_id": 3}).json()["error"]["message"].startswith("there is no user '3'")
+    monkeypatch.setitem(engine.load("hybridvae").recommendations._index, "50", 1)
+    by_text = client.post("/recommend", json={"history": ["i001", "i013"]}).json()
+    assert client.post("/recommend", json={"history": [50, "i013"], "exclude_items": [7]}).json() == by_text | {
+        "unknown_items": ["7"]
+    }
+    rated = [{"item_id": 50, "rating": 5}, {"item_id": "i013", "rating": 5}]
+    assert client.post("/recommend", json={"history": rated}).json() == by_text
+    for nothing in (True, None, [1]):
+        answer = client.post("/recommend", json={"user_id": nothing})
+        assert answer.status_code == 422 and "user_id: Input should be a valid string" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "sent"),
+    [
+        ("GET", f"/users/{'x' * 60_000}/profile", {}),
+        ("GET", f"/items/{'x' * 60_000}/info", {}),
+        ("GET", "/users", {"params": {"query": "x" * 60_000}}),
+        ("GET", "/users", {"params": {"n": "9" * 60_000}}),
+        ("POST", "/recommend", {"json": {"user_id": "x" * 200}}),
+        ("POST", "/recommend", {"json": {"user_id": "x" * 60_000}}),
+        ("POST", "/recommend", {"json": {"user_id": "u001", "x" * 60_000: 1}}),
+        ("POST", "/recommend", {"json": {"user_id": "u001", "model": "x" * 100}}),
+        ("POST", "/recommend", {"json": {"history": ["x" * 200]}}),
+        ("POST", "/items/similar", {"json": {"item_id": "x" * 200}}),
+    ],
+)
+def test_no_error_repeats_what_is_long(client, method, path, sent):
+    answer = client.request(method, path, **sent)
+    assert answer.status_code in (404, 422)
+    assert len(answer.json()["error"]["message"]) < 250 and "x" * 81 not in answer.text
+
+
+@pytest.mark.parametrize("value", ["", "x", "0", "-1", "1.5", "1e2", "nan", "9" * 50, "0x10", "\u0661", "null", "1001"])
+def test_odd_numbers_in_an_address_are_said_to_be_odd(client, value):
+    for path in ("/users", "/items"):
+        answer = client.get(path, params={"n": value})
+        assert answer.status_code == 422 and answer.json()["error"]["message"].startswith("n: ")
+
+
+def test_the_documentation_names_no_other_host(client):
+    page = client.get("/docs")
+    assert page.status_code == 200 and "script" not in page.text and "//" not in page.text
+    for path, methods in client.get("/openapi.json").json()["paths"].items():
+        for method in methods:
+            assert f"<h2><code>{method.upper()} {path}</code></h2>" in page.text
+    assert page.text.count("<pre><code>curl localhost:8000/recommend -d '{") == 2
+
+
+@pytest.fixture
+def copied(done, tmp_path):
+    """A project whose files may be damaged."""
+    shutil.copy(done.folder / "params.yaml", tmp_path)
+    for stage in ("split", "train", "embed"):
+        shutil.copytree(done.folder / "data" / stage, tmp_path / "data" / stage)
+    return tmp_path
+
+
+def damaged(path, how):
+    content = path.read_bytes()
+    path.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "other": b"[]"}[how])
+
+
+@pytest.mark.parametrize("how", ["cut", "empty", "other"])
+def test_damaged_files_are_named_before_the_service_starts(copied, how):
+    files = {
+        **{f"split/tiny/fit/{name}.parquet": "dvc repro split" for name in ("rows", "users", "items")},
+        "split/tiny/test/rows.parquet": "dvc repro split",
+        "embed/tiny/items.safetensors": "dvc repro embed",
+        "train/tiny/hybridvae/model.safetensors": "dvc repro train@hybridvae",
+        "train/tiny/hybridvae/items.parquet": "dvc repro train@hybridvae",
+        "train/tiny/hybridvae/config.json": "dvc repro train@hybridvae",
+        "train/tiny/hybridvae/checkpoint.json": "dvc repro train@MODEL",
+    }
+    for name, command in files.items():
+        path = copied / "data" / name
+        whole = path.read_bytes()
+        damaged(path, how)
+        with pytest.raises(errors.UnreadableFileError, match=f"cannot be read .*`{command}`|The checkpoint is damaged"):
+            read_engine(copied, model="hybridvae")
+        path.write_bytes(whole)
+    read_engine(copied, model="hybridvae")
+
+
+def test_a_service_that_cannot_start_ends_with_one_sentence(done, copied):
+    damaged(copied / "data/train/tiny/hybridvae/model.safetensors", "cut")
+    command, environment = [sys.executable, "-m", "hybridvae", "serve"], done.environment | {"PYTHONPATH": ROOT / "src"}
+    ended = subprocess.run(command, cwd=copied, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith("hybridvae: ") and "cannot be read" in ended.stderr
+
+
+def test_models_say_whether_they_can_be_asked(copied):
+    train = copied / "data/train/tiny"
+    damaged(train / "itemknn/model.safetensors", "cut")
+    about = json.loads((train / "lightgcn/checkpoint.json").read_text())
+    (train / "lightgcn/checkpoint.json").write_text(json.dumps(about | {"users_sha256": "0" * 64}))
+    items = pd.read_parquet(train / "popularity/items.parquet")
+    items.iloc[1:].to_parquet(train / "popularity/items.parquet")
+    with TestClient(create_app(read_engine(copied, model="hybridvae"))) as client:
+
+        def listed():
+            return {model.pop("name"): model for model in client.get("/models").json()["models"]}
+
+        assert listed()["hybridvae"] == {
+            **{"title": "HybridVAE", "folds_in": True, "loaded": True},
+            **{"default": True, "available": True, "problem": None},
+        }
+        for name, words in {
+            "itemknn": "cannot be read",
+            "lightgcn": "was fitted on other users than these: run `dvc repro train@lightgcn`",
+            "popularity": "was fitted on other items than these: run `dvc repro train@popularity`",
+        }.items():
+            assert not listed()[name]["available"] and words in listed()[name]["problem"]
+            answer = client.post("/recommend", json={"user_id": "u001", "model": name})
+            assert answer.status_code == 503 and words in answer.json()["error"]["message"]
+        assert client.post("/recommend", json={"user_id": "u001"}).status_code == 200
+        items.to_parquet(train / "popularity/items.parquet")  # mended, without a new start
+        assert client.post("/recommend", json={"user_id": "u001", "model": "popularity"}).status_code == 200
+        assert listed()["popularity"]["available"] and listed()["popularity"]["problem"] is None
+
+
+def test_files_that_are_damaged_later_stop_nothing_else(copied):
+    with TestClient(create_app(read_engine(copied, model="hybridvae"))) as client:
+        for path in (copied / "data").rglob("*"):
+            if path.is_file():
+                damaged(path, "cut")
+        answers = [client.post("/recommend", json={"user_id": "u001", "model": name}) for name in MODELS]
+        assert [answer.status_code for answer in answers] == [503, 503, 503, 200] and MODELS[3] == "hybridvae"
+        assert all(answer.json()["error"]["code"] == "not_ready" for answer in answers[:3])
+        assert [model["available"] for model in client.get("/models").json()["models"]] == [True, False, False, False]
+        similar = client.post("/items/similar", json={"item_id": "i003"})
+        assert similar.status_code == 503 and "run `dvc checkout --force`, or `dvc repro embed`" in similar.text
+        assert client.get("/users/u003/profile").status_code == client.get("/items/i003/info").status_code == 200
+
+
+def test_weights_that_are_no_numbers_are_found_before_anybody_gets_them(copied):
+    path = copied / "data/train/tiny/popularity/model.safetensors"
+    write_arrays(path, {"counts": np.full(24, np.nan, dtype=np.float32)})
+    engine = read_engine(copied, model="hybridvae")
+    with pytest.raises(errors.UnreadableFileError, match=r"popularity cannot be read"):
+        engine.load("popularity")
+    assert "popularity cannot be read" in engine.problem("popularity")
+
+
 def test_what_is_not_there_is_said_before_anything_starts(done, tmp_path):
     with pytest.raises(HybridVAEError, match=r"has no params\.yaml"):
         read_engine(tmp_path, model="hybridvae")
@@ -249,29 +410,29 @@ def test_what_is_not_there_is_said_before_anything_starts(done, tmp_path):
         read_engine(done.folder, model="ease")
 
 
-def test_requests_in_flight_are_finished_when_the_process_is_told_to_end(done):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "hybridvae", "serve", "--port", str(port)]
-    server = subprocess.Popen(command, cwd=done.folder, env=done.environment | {"PYTHONPATH": str(ROOT / "src")})
-    try:
-        for _ in range(200):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        # Reading the text encoder takes seconds, in which the signal arrives.
-        body = urllib.request.Request(f"http://127.0.0.1:{port}/items/similar", b'{"text": "a kettle"}', dict(JSON))
-        with ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(lambda: urllib.request.urlopen(body, timeout=60).read())
-            time.sleep(0.5)
-            os.kill(server.pid, signal.SIGTERM)
-            assert b'"title":"Kettle' in answer.result()
-        assert server.wait(30) in (0, -signal.SIGTERM)
-    finally:
-        server.kill()
+GATE = """
+import os, sys
+from hybridvae.service.engine import Engine
+def encode(self, text):  # as slow as the test wants it
+    print("asked", flush=True)
+    sys.stdin.readline()
+    return self.vectors[13]
+Engine._encode_text = encode
+serve()
+"""
+
+
+def test_requests_in_flight_are_finished_when_the_process_is_told_to_end(done, tmp_path):
+    with serving(done, tmp_path, GATE) as (process, port), ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, port, b'{"text": "a kettle", "top_k": 1}', "/items/similar")
+        assert process.stdout.readline() == b"asked\n"
+        os.kill(process.pid, signal.SIGTERM)
+        eventually(lambda: not answers(port))
+        process.stdin.write(b"go on\n")
+        process.stdin.flush()
+        assert [item["title"] for item in answer.result()[2]["items"]] == ["Kettle 13"]
+        assert process.wait(PATIENCE) in (0, -signal.SIGTERM)
+    assert (tmp_path / "stderr.txt").read_text() == ""
 
 
 def test_the_openapi_document_is_kept(engine):

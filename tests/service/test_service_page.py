@@ -1,46 +1,17 @@
 """The page at `/` in headless Chromium: search, recommend, compare, and errors in words."""
 
-import socket
-import threading
-import time
-
 import numpy as np
 import pytest
-import uvicorn
 from playwright.sync_api import expect
-
-from hybridvae.service import read_engine
-from hybridvae.service.app import create_app
+from serving import Service
 
 EVIL = "<img src=x onerror='document.title = 1'>"
-
-
-class Service:
-    """The service of the tiny project on a port of its own."""
-
-    def __init__(self, folder):
-        self.engine = read_engine(folder, model="hybridvae")
-        self.engine.known.titles[5] = EVIL  # a title is whatever somebody wrote
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"http://127.0.0.1:{self.listener.getsockname()[1]}/"
-        self.server = uvicorn.Server(uvicorn.Config(create_app(self.engine), log_level="warning"))
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listener]})
-
-    def __enter__(self):
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.01)
-        return self
-
-    def __exit__(self, *_):
-        self.server.should_exit = True
-        self.thread.join()
-        self.listener.close()
 
 
 @pytest.fixture(scope="module")
 def service(done):
     with Service(done.folder) as service:
+        service.engine.known.titles[5] = EVIL  # a title is whatever somebody wrote
         yield service
 
 
@@ -89,6 +60,17 @@ def test_it_loads_from_the_service_alone(view, service):
     assert view.request.get(service.address).headers["content-security-policy"].startswith("default-src 'none'; ")
     assert texts(view, "#user-results button") == [f"u00{user}11 ratings" for user in range(6)]
     assert "They appear here." in view.locator("#first").text_content() and view.locator("#second").is_hidden()
+
+
+def test_the_documentation_loads_from_the_service_alone(view, service):
+    view.asked.clear()
+    view.get_by_role("link", name="API").click()
+    view.get_by_role("heading", name="POST /recommend", exact=True).wait_for()
+    assert all(url.startswith((service.address, "data:")) for url in view.asked) and not view.complaints
+    view.get_by_role("link", name="ForHistory", exact=True).first.click()
+    shape = view.locator("#ForHistory")
+    assert shape.evaluate("element => element.matches(':target')")
+    assert "list of string or number" in shape.locator("tr", has_text="latest last").text_content()
 
 
 def test_a_history_is_built_and_changed_by_the_keyboard_alone(view, service):
@@ -170,6 +152,16 @@ def test_errors_are_words(view):
     assert view.get_by_role("status").text_content() == "Nothing is called so."
     view.goto(view.url.split("#")[0] + "#user=nobody")
     view.get_by_role("alert").get_by_text("There is no user 'nobody'").wait_for()
+
+
+def test_a_model_that_cannot_be_asked_cannot_be_chosen(browser, service, monkeypatch):
+    monkeypatch.setitem(service.engine._problems, "lightgcn", "it is damaged: make it again.")
+    view = browser.new_page()
+    view.goto(service.address)
+    view.locator("#user-results button").first.wait_for()
+    disabled = view.locator("#model option:disabled, #other option:disabled")
+    assert disabled.all_text_contents() == ["LightGCN", "LightGCN"]
+    view.close()
 
 
 def test_a_service_that_is_gone_is_said_to_be(browser, done):

@@ -34,7 +34,7 @@ _KINDS = ("id", "rated")  # of an item of a history
 MOST_BYTES = 1_000_000  # of a request's body
 MOST_HELD_BYTES = 100_000_000  # of all bodies that are not yet complete
 BODY_SECONDS = 10.0  # from a complete head to a complete body
-_DISCARD_SECONDS = 2.0  # in which whoever is refused may send on, and reads why
+DISCARD_SECONDS = 2.0  # in which whoever is refused may send on, and reads why
 LATER = {"Retry-After": "10"}  # seconds
 
 
@@ -104,18 +104,19 @@ async def full(scope: Scope, receive: Receive, send: Send) -> None:
     await _refuse(_too_many(), receive, send)
 
 
-async def _refuse(response: Response, receive: Receive, send: Send) -> None:
+async def _refuse(response: Response, receive: Receive, send: Send, *, more: bool = True) -> None:
     """Answer before the body is read whole, and end the connection.
 
-    Whoever still sends may do so for a moment, unread: closed at once, the connection would take the answer with it.
+    Where more of the body comes it may do so for a moment, unread: a connection that is closed at once takes the answer
+    with it.
     """
     headers = [*response.raw_headers, (b"connection", b"close")]
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": response.body, "more_body": True})
     with suppress(TimeoutError):
-        async with asyncio.timeout(_DISCARD_SECONDS):
-            while (await receive()).get("more_body", False):
-                pass
+        async with asyncio.timeout(DISCARD_SECONDS):
+            while more:
+                more = (await receive()).get("more_body", False)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -135,17 +136,23 @@ class Limit:
         if len(declared) > len(str(MOST_BYTES)) or int(declared or b"0") > MOST_BYTES:
             await _refuse(_too_large(), receive, send)
             return
-        body = bytearray()
+        body, more, refusal = bytearray(), True, None
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                refusal = await self._read(receive, body)
+                while more and refusal is None:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return
+                    more = message.get("more_body", False)
+                    refusal = self._keep(body, message.get("body", b""))
         except TimeoutError:
+            more = False  # in time
             said = f"the body did not arrive within {BODY_SECONDS:g} seconds: send it at once."
             refusal = problem(408, "too_slow", said)
         finally:
             self._held -= len(body)
         if refusal is not None:
-            await _refuse(refusal, receive, send)
+            await _refuse(refusal, receive, send, more=more)
             return
         read = False
 
@@ -158,22 +165,13 @@ class Limit:
 
         await self._answer(_as_json(scope), once, send)
 
-    async def _read(self, receive: Receive, body: bytearray) -> Response | None:
-        """Read what comes to the end of `body`; the answer where it may not go on."""
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return problem(400, "bad_request", "the request was broken off.")  # which nobody reads
-            piece = message.get("body", b"")
-            body += piece
-            self._held += len(piece)
-            if len(body) > MOST_BYTES:
-                return _too_large()
-            if self._held > MOST_HELD_BYTES:
-                return _too_many()
-            more = message.get("more_body", False)
-        return None
+    def _keep(self, body: bytearray, piece: bytes) -> Response | None:
+        """Add what arrived to a body; the answer where that is too much."""
+        body += piece
+        self._held += len(piece)
+        if len(body) > MOST_BYTES:
+            return _too_large()
+        return _too_many() if self._held > MOST_HELD_BYTES else None
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
