@@ -14,7 +14,7 @@ import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -302,8 +302,8 @@ def _python_literal(text: str) -> Any:
     """An object in Python's notation, as the metadata of the 2014 release is written; `literal_eval` runs no code."""
     if not text.startswith("{'") or len(text) > _MAX_LITERAL:
         raise ValueError
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of backslashes that escape nothing
+    # Python warns of backslashes that escape nothing.
+    with warnings.catch_warnings(action="ignore") if "\\" in text else nullcontext():
         tree = ast.parse(text, mode="eval")
     try:
         return ast.literal_eval(tree)
