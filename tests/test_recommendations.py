@@ -81,7 +81,8 @@ def test_a_checkpoint_alone_recommends_for_a_history(done, served):
     assert table["title"].iloc[0] == f"{'Guitar' if table['item_id'].iloc[0] < 'i012' else 'Kettle'} " + str(
         int(table["item_id"].iloc[0][1:])
     )
-    assert alone.history(["i001", "i004", "i001"]).toarray()[0, [1, 4]].tolist() == [1, 2], "the later place counts"
+    ages = alone.history(["i001", "i004", "i001"]).toarray()[0, alone.indices(["i001", "i004"])]
+    assert ages.tolist() == [1, 2], "the later place counts"
     assert len(alone.recommend([], k=3)) == 3, "an empty history gets what the model expects of anyone"
 
 
@@ -142,7 +143,7 @@ def test_a_stage_without_a_length_of_lists_says_so(done, served, tmp_path):
     with pytest.raises(BadParameterError, match="k is 0"):
         write_lists(tmp_path / "lists.parquet", served["popularity"], 0)
     assert not list(tmp_path.iterdir()), "nothing is left behind"
-    with pytest.raises(BadParameterError, match="recommend: top_n must be at least 1"):
+    with pytest.raises(BadParameterError, match=r"recommend\.top_n is 0"):
         parse_config(RecommendConfig, {"top_n": 0}, where="recommend")
 
 

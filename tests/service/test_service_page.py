@@ -116,7 +116,7 @@ def test_two_models_are_compared_for_a_user(browser, view, service):
     view.select_option("#other", "itemknn")
     view.locator("#second li").first.wait_for()
     lists = [texts(view, f"#{panel} .title") for panel in ("first", "second")]
-    users = np.array([13])
+    users = np.array([service.engine.user("u013")])
     for model, titles in zip(("hybridvae", "itemknn"), lists, strict=True):
         best = service.engine.load(model).recommendations.for_users(users, 5).items[0]
         assert titles == service.engine.known.titles[best[best >= 0]].tolist()
@@ -229,7 +229,8 @@ def test_a_changed_history_of_a_user_keeps_out_what_they_did_not_like(browser, v
     view.get_by_text("Of user u013, changed: 8 titles liked").wait_for()
     expect(view.locator("#first li")).to_have_count(24 - 11 + 1)
     known = service.engine.known
-    disliked = set(known.ratings[13].indices) - set(known.histories[13].indices)
+    user = service.engine.user("u013")
+    disliked = set(known.ratings[user].indices) - set(known.histories[user].indices)
     shown = texts(view, "#first .title")
     assert len(disliked) == 2 and not {known.titles[item] for item in disliked} & set(shown)
     other = browser.new_page()
