@@ -1,10 +1,12 @@
 """Lists of recommendations: for known users, for new histories, and why."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from projects import Project
 from scipy import sparse
 
 from hybridvae import load_model
@@ -104,6 +106,9 @@ def test_a_reason_is_what_the_score_loses_without_the_item(name, served):
 def test_mistakes_are_said_in_a_sentence(done, served, tmp_path):
     with pytest.raises(HybridVAEError, match="'nothing', '\\\\ud800': not in the catalogue of 24 items"):
         served["hybridvae"].recommend(["nothing", "\ud800"])
+    for odd in (50, None, ["i001"]):
+        with pytest.raises(HybridVAEError, match="not in the catalogue of 24 items"):
+            served["hybridvae"].recommend([odd])
     with pytest.raises(HybridVAEError, match="lightgcn knows only the users whom it was fitted on"):
         served["lightgcn"].recommend(["i001"])
     with pytest.raises(HybridVAEError, match=r"holds no checkpoint\.json"):
@@ -137,6 +142,20 @@ def test_a_list_is_no_longer_than_the_catalogue(served):
     assert len(shop.recommend(["i001", "i004"], k=10**30)) == 22
     assert len(shop.recommend(["i001"], k=np.int32(3))) == 3
     assert shop.for_users(np.array([3]), 1000).items.shape == (1, 24)
+
+
+def test_items_may_be_numbers(served, monkeypatch):
+    shop = served["hybridvae"]
+    monkeypatch.setitem(shop._index, "50", 1)
+    assert shop.recommend([50, "i004"]).equals(shop.recommend(["i001", "i004"]))
+
+
+def test_the_stage_names_a_damaged_file(done, tmp_path):
+    shutil.copytree(done.folder, tmp_path / "project", ignore=shutil.ignore_patterns(".dvc", ".git"))
+    project = Project(tmp_path / "project", tmp_path / "cache", tmp_path)
+    (project.folder / "data/split/tiny/test/rows.parquet").write_bytes(b"PAR1")
+    said = project.run("python", "stages/recommend.py", fails=True)
+    assert "cannot be read" in said and "or `dvc repro split`" in said and "Traceback" not in said
 
 
 def test_a_stage_without_a_length_of_lists_says_so(done, served, tmp_path):

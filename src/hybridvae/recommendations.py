@@ -132,12 +132,12 @@ class Recommendations:
         return [index for _, index in found if index is not None], [item for item, index in found if index is None]
 
     def indices(self, item_ids: Sequence[str]) -> IntArray:
-        """Item ids as indices.
+        """Item ids as indices; a number is taken for the id that is written so.
 
         Raises:
             BadDataError: an item is not in the catalogue.
         """
-        found, unknown = self.find(item_ids)
+        found, unknown = self.find([str(item) for item in item_ids])
         if unknown:
             names = ", ".join(map(quoted, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
             raise BadDataError(
