@@ -264,7 +264,10 @@ def _write_state(
             if path != _best(folder, record):
                 path.unlink()
     except (OSError, SafetensorError) as error:
-        warn(f"the state of this fit cannot be written to {folder.path} ({error}): stopped, it repeats what follows.")
+        warn(
+            f"the state of this fit cannot be written to {folder.path} ({error}): "
+            "if it is stopped, it repeats the epochs from here on."
+        )
         return False
     return True
 
