@@ -1,10 +1,12 @@
 """A checkpoint that is not as it was written is refused in one sentence, whoever reads it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from boards import checkerboard, fitted, interactions_of
+from conftest import ROOT
 
 from hybridvae.checkpoint import Origin, read_checkpoint, write_checkpoint
 from hybridvae.errors import UnreadableFileError
@@ -58,6 +60,20 @@ def test_a_damaged_file_is_refused_and_says_what_to_do(checkpoint, file, damage)
     reason = "is missing" if damage is Path.unlink else "is damaged: its hash is not the one in checkpoint.json"
     end = "run `dvc checkout --force`, or `dvc repro train@ease`."
     assert said_of(folder, known) == f"{folder} cannot be read ({file} {reason}): {end}"
+
+
+def test_no_stage_loads_a_model_in_another_way():
+    loads = {
+        (file.name, match)
+        for file in (ROOT / "stages").glob("*.py")
+        for match in re.findall(r"read_checkpoint\(|\w+\.load\(|\bload\b", file.read_text())
+    }
+    wanted = {
+        "evaluate.py": "read_checkpoint(",
+        "visualize.py": "read_checkpoint(",
+        "recommend.py": "Recommendations.load(",
+    }
+    assert loads == set(wanted.items())
 
 
 @pytest.mark.parametrize(
