@@ -48,9 +48,11 @@ def read_costs(cache: Path) -> Iterator[Cost]:
     with suppress(OSError):
         lines = _file(cache).read_bytes().splitlines()
     for line in lines:
-        with suppress(ValueError, TypeError, RecursionError):
+        with suppress(ValueError, TypeError, OverflowError, RecursionError):
             cost = Cost(**json.loads(line))
-            if math.isfinite(cost.seconds) and (cost.peak_mb is None or math.isfinite(cost.peak_mb)):
+            names = (cost.stage, cost.dataset, cost.split, "" if cost.model is None else cost.model)
+            numbers = (cost.seconds, 0 if cost.peak_mb is None else cost.peak_mb)
+            if all(isinstance(name, str) for name in names) and all(map(math.isfinite, numbers)):
                 yield cost
 
 
