@@ -260,10 +260,9 @@ def users(places: pd.DataFrame, *, shows: str, title: str) -> Figure:
         panel.grid(visible=False)
         for side in ("left", "bottom"):
             panel.spines[side].set_visible(False)
-        panel.set_aspect("equal", adjustable="datalim")
-        if (
-            shown[["x", "y"]].abs().max(axis=None) < 2
-        ):  # few, whose distances must not fill the figure whatever they are
+        few = bool((shown[["x", "y"]].abs() < 2).all(axis=None))  # t-SNE goes further
+        panel.set_aspect("equal", adjustable="box" if few else "datalim")
+        if few:  # users who are equal must not lie at opposite edges of the figure
             panel.set(xlim=(-1.3, 1.3), ylim=(-1.3, 1.3))
         figure.suptitle(title)
     return figure
