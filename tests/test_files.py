@@ -1,9 +1,16 @@
-"""Files: named arrays."""
+"""Files: named arrays, what killed processes leave, the cache folder."""
+
+import os
+import subprocess
+import sys
+import time
 
 import numpy as np
+import pytest
 from safetensors.numpy import load_file
 
-from hybridvae.files import write_arrays
+from hybridvae.errors import UnreadableFileError
+from hybridvae.files import cache_folder, write_arrays, write_text
 
 
 def test_arrays_come_back_however_they_lie_in_memory(tmp_path):
@@ -16,3 +23,28 @@ def test_arrays_come_back_however_they_lie_in_memory(tmp_path):
         assert back[name].dtype == array.dtype
         np.testing.assert_array_equal(back[name], array)
     assert [path.name for path in tmp_path.iterdir()] == ["arrays.safetensors"]
+
+
+def test_what_a_killed_process_left_is_removed_an_hour_later(tmp_path):
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    dead, living = int(gone.stdout), os.getppid()
+    for name, owner, age in (("a", dead, 3700), ("a", living, 3700), ("b", dead, 3700), ("[a]", dead, 3700)):
+        left = tmp_path / f".{name}.{owner}.partial"
+        left.touch()
+        os.utime(left, (time.time() - age, time.time() - age))
+    (tmp_path / ".a.1.2.partial").touch()
+    write_text(tmp_path / "a", "")
+    write_text(tmp_path / "[a]", "")
+    kept = {"a", "[a]", f".a.{living}.partial", f".b.{dead}.partial", ".a.1.2.partial"}
+    assert {path.name for path in tmp_path.iterdir()} == kept
+    (tmp_path / f".a.{dead}.partial").touch()  # it may be of a process on another machine
+    write_text(tmp_path / "a", "")
+    assert (tmp_path / f".a.{dead}.partial").exists()
+
+
+def test_the_cache_is_a_folder_or_said_to_be_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("HYBRIDVAE_CACHE", str(tmp_path / "cache"))
+    assert cache_folder() == tmp_path / "cache"
+    (tmp_path / "cache").touch()
+    with pytest.raises(UnreadableFileError, match=r"cache is a file: set HYBRIDVAE_CACHE to a folder\."):
+        cache_folder()

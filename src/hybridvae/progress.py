@@ -69,11 +69,11 @@ def standard_output() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except OSError as error:
-        try:
-            sys.stdout.flush()
-        except OSError:  # so it is the output; what waits to be written goes nowhere, or Python would try it again
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            if isinstance(error, BrokenPipeError):
-                return
+        named = error.filename or getattr(error, "__notes__", None)  # as every file that we write is
+        if not error.errno or (named and not isinstance(error, BrokenPipeError)):
+            raise
+        # What waits to be written goes nowhere, or Python would try it again at its end and say so.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
             error.filename = "the standard output"
-        raise
+            raise
