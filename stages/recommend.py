@@ -2,8 +2,9 @@
 
 from stage import PARAMS, block, data, run
 
+from hybridvae.checkpoint import readable
 from hybridvae.data.interactions import read_interactions
-from hybridvae.recommendations import Recommendations, RecommendConfig, readable, write_lists
+from hybridvae.recommendations import Recommendations, RecommendConfig, write_lists
 
 INTO = data("recommend")
 
