@@ -3,6 +3,7 @@
 The line goes to the standard error, and only where that is a terminal. Warnings go there too, wherever it leads.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -70,7 +71,7 @@ def standard_output() -> Iterator[None]:
         sys.stdout.flush()
     except OSError as error:
         named = error.filename or getattr(error, "__notes__", None)  # as every file that we write is
-        if not error.errno or (named and not isinstance(error, BrokenPipeError)):
+        if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EFBIG, errno.EIO) or named:
             raise
         # What waits to be written goes nowhere, or Python would try it again at its end and say so.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
