@@ -18,6 +18,7 @@ from hybridvae.config import parse_config  # noqa: E402
 from hybridvae.costs import Cost, note_cost  # noqa: E402
 from hybridvae.errors import in_one_sentence  # noqa: E402
 from hybridvae.files import cache_folder  # noqa: E402
+from hybridvae.freshness import drop_figures_of_others  # noqa: E402
 from hybridvae.parameters import read_params  # noqa: E402
 from hybridvae.progress import name_stage, standard_output  # noqa: E402
 
@@ -68,13 +69,22 @@ def run(main: Callable[[], str], *, wrote: Sequence[Path]) -> None:
     name, start = STAGE, time.perf_counter()
     name_stage(" ".join([name, *sys.argv[1:]]))
     with in_one_sentence(name):
+        if _in_copy():
+            drop_figures_of_others(ROOT, "@".join([name, *sys.argv[1:]]))
         said = main()
+        if "DVC_EXP_NAME" in os.environ:  # not before, where a mistake would cost what was up to date
+            drop_figures_of_others(ROOT, "@".join([name, *sys.argv[1:]]))
     seconds, megabytes = time.perf_counter() - start, _peak_memory()
     note_cost(cache(), _cost(name, seconds, megabytes))
     outputs = ", ".join(path.relative_to(ROOT).as_posix() for path in wrote)
     memory = f", peak memory {megabytes:,.0f} MB" if megabytes else ""
     with in_one_sentence(name), standard_output():
         print(f"{name}: {said}; wrote {outputs} in {seconds:.1f} s{memory}")
+
+
+def _in_copy() -> bool:
+    """Whether this is a run of DVC's queue, in a copy of the repository of its own."""
+    return "DVC_EXP_NAME" in os.environ and Path(os.environ.get("DVC_ROOT", ROOT)) != ROOT
 
 
 def _cost(stage: str, seconds: float, megabytes: float | None) -> Cost:

@@ -15,7 +15,10 @@ MODULES = [file for file in PACKAGE.rglob("*.py") if file != PACKAGE / "__init__
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # From the ground up: a module imports from its own room and from those before it.
 ROOMS = (
-    ("errors", "arrays", "files", "config", "seeds", "progress", "costs", "device", "dependencies", "repository"),
+    (
+        *("errors", "arrays", "files", "config", "seeds", "progress", "costs", "device"),
+        *("dependencies", "freshness", "repository"),
+    ),
     ("data",),
     ("models",),
     ("evaluation",),

@@ -21,6 +21,7 @@ WITHOUT_EFFECT = {
     "dependencies": "finds these modules and computes no figure",
     "errors": "words for people",
     "files": "reads and writes values as they are",
+    "freshness": "takes figures of other runs away and computes none",
     "models/_base": "the protocol of the models, which computes nothing",
     "progress": "a line on the terminal",
     "stage.py": "hands parameters and folders to the stage scripts",
