@@ -17,6 +17,7 @@ from hybridvae.data.embedding import EmbedConfig
 from hybridvae.data.item_text import TextConfig, gather_item_texts
 from hybridvae.data.sources import declared
 from hybridvae.errors import BadParameterError, HybridVAEError
+from hybridvae.experiments.queue import stoppable
 from hybridvae.experiments.search import Search, Trial
 from hybridvae.experiments.workspace import workspace
 from hybridvae.files import write_json
@@ -32,7 +33,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help=f"at most, in every variant (default: {MODEL}.epochs)")
     arguments = parse(parser, "ablation")
     try:
-        ablate(arguments.dataset, arguments.seeds, arguments.jobs, epochs=arguments.epochs)
+        with stoppable():
+            ablate(arguments.dataset, arguments.seeds, arguments.jobs, epochs=arguments.epochs)
     except HybridVAEError as error:
         sys.exit(f"ablation: {error}")
 

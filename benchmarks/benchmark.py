@@ -34,6 +34,7 @@ from hybridvae.evaluation.intervals import EvaluationConfig, summarise, user_wei
 from hybridvae.evaluation.judge import Judgement
 from hybridvae.evaluation.slices import slices
 from hybridvae.experiments.grid import Grid, names_of
+from hybridvae.experiments.queue import stoppable
 from hybridvae.experiments.search import Outcome, Search, Trial
 from hybridvae.experiments.tuning import Limits, grid_names, trials_of
 from hybridvae.experiments.workspace import workspace
@@ -56,7 +57,8 @@ def main() -> None:
     if arguments.tune and (arguments.tuned or arguments.split != "temporal"):
         sys.exit("benchmark: --tune goes neither with --tuned nor with another split than the temporal one.")
     try:
-        benchmark(arguments)
+        with stoppable():
+            benchmark(arguments)
     except HybridVAEError as error:
         sys.exit(f"benchmark: {error}")
 

@@ -1,18 +1,22 @@
 """The repository as experiments see it: git for what was, DVC's command line for what is to be."""
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import IO
 
 from hybridvae.config import Block
 from hybridvae.errors import HybridVAEError, UnreadableFileError, quoted
 from hybridvae.files import cache_folder, parse_yaml, read_yaml
 
 _COPY = "refs/hybridvae/copy"  # of one commit on its way between a repository and a clone
+_GRACE = 10.0  # seconds in which an interrupted command may end by itself
 
 
 @dataclass(frozen=True)
@@ -159,8 +163,7 @@ class Repository:
         Raises:
             HybridVAEError: a stage failed; it has said why.
         """
-        done = subprocess.run(["dvc", "repro", *stages], cwd=self.root, env=self._environment(None), check=False)
-        if done.returncode:
+        if self._run(["dvc", "repro", *stages]):
             raise HybridVAEError(f"`dvc repro {' '.join(stages)}` failed: see above.")
 
     def _checked(self, *command: str, threads: int | None = None) -> str:
@@ -173,12 +176,31 @@ class Repository:
     def _call(self, *command: str, threads: int | None = None) -> "subprocess.CompletedProcess[str]":
         # Into files and not through pipes: DVC's workers would keep those open, and a pipe is read to its end.
         with TemporaryFile("w+", encoding="utf-8") as out, TemporaryFile("w+", encoding="utf-8") as errors:
-            done = subprocess.run(
-                command, cwd=self.root, env=self._environment(threads), stdout=out, stderr=errors, check=False
-            )
+            code = self._run(command, threads=threads, out=out, errors=errors)
             out.seek(0)
             errors.seek(0)
-            return subprocess.CompletedProcess(command, done.returncode, out.read(), errors.read())
+            return subprocess.CompletedProcess(command, code, out.read(), errors.read())
+
+    def _run(
+        self,
+        command: Sequence[str],
+        *,
+        threads: int | None = None,
+        out: IO[str] | None = None,
+        errors: IO[str] | None = None,
+    ) -> int:
+        """Run a command and return its exit code; when this process is interrupted, so is all that the command runs."""
+        # DVC leaves Ctrl-C to its stages, which a terminal alone would send it to. As a group they get it from here.
+        group = 0 if os.name == "posix" else None
+        environment = self._environment(threads)
+        with subprocess.Popen(
+            command, cwd=self.root, env=environment, stdout=out, stderr=errors, process_group=group
+        ) as process:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                _end(process)
+                raise
 
     def _environment(self, threads: int | None) -> Mapping[str, str]:
         # DVC's queue calls `dvc` by name, and stages call `python`: those beside this interpreter.
@@ -186,3 +208,14 @@ class Repository:
         # Queued runs work in folders of their own, where a relative path would be another one.
         cache = {"HYBRIDVAE_CACHE": str(cache_folder().resolve())}
         return os.environ | {"PATH": path} | cache | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End a process and its group: by an interrupt, and where that is not heard, for good."""
+    if os.name != "posix":
+        process.kill()
+        return
+    for sign in (signal.SIGINT, signal.SIGKILL):
+        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, sign)
+            process.wait(_GRACE)

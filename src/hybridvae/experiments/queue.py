@@ -2,14 +2,17 @@
 
 import json
 import re
+import shlex
+import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import chdir, redirect_stdout, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import chdir, contextmanager, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil  # type: ignore[import-untyped]
 from tqdm import tqdm
 
 from hybridvae.errors import HybridVAEError
@@ -19,7 +22,8 @@ from hybridvae.repository import Repository
 _LOOK = 1.0  # seconds between looks at what is done, which cost nothing
 _ASK = 10.0  # seconds between questions to the queue, which take a second of a core
 _PATIENCE = 3  # questions with no worker alive before they are started again
-_WAITING, _RUNNING, _FAILED = "Queued", "Running", "Failed"
+_GRACE = 30.0  # seconds in which runs that are stopped may end by themselves, and then as many for their workers
+_WAITING, _RUNNING, _FAILED, _KILLED = "Queued", "Running", "Failed", "Killed"
 
 
 class Run(NamedTuple):
@@ -63,7 +67,8 @@ class Queue:
             values = [word for key, value in changes.items() for word in ("--set-param", f"{key}={_value(value)}")]
             copied = [word for path in folders for word in ("--copy-paths", path)]
             how = ["--queue", "--single-item", *copied, "--name", name]
-            with redirect_stdout(StringIO()), chdir(Path.cwd()):  # DVC leaves for the repository's folder
+            # DVC leaves for the repository's folder, and must not be stopped halfway.
+            with _uninterrupted(), redirect_stdout(StringIO()), chdir(Path.cwd()):
                 refused = dvc(["--cd", str(self.repository.root), "exp", "run", *how, *values, *targets])
             if refused:
                 raise HybridVAEError(f"DVC did not queue {name}: see above.")
@@ -88,14 +93,15 @@ class Queue:
             Name -> what the run said last, of those that failed.
 
         Raises:
-            HybridVAEError: the workers ended, were started once more, and ended again with runs left.
+            HybridVAEError: the workers ended, were started once more, and ended again with runs left; or this was
+                interrupted.
         """
         asked, stalls = 0.0, 0
         waits, done, failed = set(runs), set[str](), dict[str, str]()
         ended: set[str] = set()  # without an experiment, when the queue was last asked
-        self._start(jobs, threads)
         with progress(doing=label, unit="runs", total=len(runs)) as bar:
             try:
+                self._start(jobs, threads)
                 while waits:
                     time.sleep(_LOOK)
                     if asks := time.monotonic() - asked > _ASK:
@@ -110,6 +116,7 @@ class Queue:
                             failed[name] = self.last_words(name)
                             values = ", ".join(f"{key}={value}" for key, value in runs[name].changes.items())
                             tqdm.write(f"{name} ({values}) failed: {failed[name]}", file=sys.stderr)
+                            tqdm.write(f"all that it said: {self._typed('queue', 'logs', name)}", file=sys.stderr)
                         ended, waits = gone, waits - set(failed)
                         waiting = {name for name in waits if states.get(name) == _WAITING}
                         waits -= self._removed(unwanted(waiting))
@@ -119,14 +126,17 @@ class Queue:
                         elif stalls > 2 * _PATIENCE:
                             raise HybridVAEError(
                                 f"the workers of DVC's queue ended twice with {len(waits)} runs left: "
-                                "`dvc queue logs NAME` may say why; the same command goes on from here."
+                                f"`{self._typed('queue', 'logs', 'NAME')}` may say why; "
+                                "the same command goes on from here."
                             )
                     bar.n = len(done) + len(failed)
                     bar.set_postfix(failed=len(failed), refresh=True)
             except KeyboardInterrupt:
-                self._stop(waits)
+                tqdm.write(f"{label}: stopping what runs, which takes some seconds", file=sys.stderr)
+                self.stop(set(runs))
                 raise HybridVAEError(
-                    f"stopped with {len(done)} of {len(runs)} runs done: the same command goes on from here."
+                    f"stopped with {len(done)} of {len(runs)} runs done, and those that ran stopped too: "
+                    "the same command goes on from here, each fit from its last epoch."
                 ) from None
         return failed
 
@@ -152,12 +162,74 @@ class Queue:
             return set()
         return names
 
-    def _stop(self, names: set[str]) -> None:
-        states, _ = self.states()
-        self._removed({name for name in names if states.get(name) == _WAITING})
-        if running := sorted(name for name in names if states.get(name) == _RUNNING):
-            with suppress(HybridVAEError):  # one has ended meanwhile
-                self.repository.dvc("queue", "kill", *running)
+    def stop(self, names: set[str]) -> None:
+        """Take runs off the queue, whether they wait or run, and end its workers unless other runs are in it."""
+        with _uninterrupted():
+            processes = self._processes()
+            until = time.monotonic() + _GRACE
+            states, _ = self.states()
+            self._removed({name for name in names if states.get(name) == _WAITING})
+            while running := sorted(name for name in names if states.get(name) == _RUNNING):
+                if time.monotonic() > until:
+                    break
+                with suppress(HybridVAEError):  # one has ended meanwhile, or has only just begun
+                    self.repository.dvc("queue", "kill", *running)
+                time.sleep(_LOOK)
+                states, _ = self.states()
+            if not any(state in (_WAITING, _RUNNING) for name, state in states.items() if name not in names):
+                self.repository.dvc("queue", "stop")
+                _, left = psutil.wait_procs({*processes, *self._processes()}, timeout=_GRACE)
+                for process in left:
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
+            self._removed({name for name in names if states.get(name) in (_FAILED, _KILLED)})  # they did not fail
+
+    def _processes(self) -> "set[psutil.Process]":
+        """The workers that are alive, and what they have started."""
+        found = set()
+        for file in (self.repository.root / ".dvc/tmp/exps/celery").glob("dvc-exp-worker-*.pid"):
+            with suppress(psutil.Error, ValueError):
+                worker = psutil.Process(int(file.read_text()))
+                if "queue-worker" in worker.cmdline():
+                    found |= {worker, *worker.children(recursive=True)}
+        return found
+
+    def _typed(self, *words: str) -> str:
+        """A command of DVC as one types it here."""
+        root = self.repository.root.resolve()
+        where = [] if root == Path.cwd() else ["--cd", str(root)]
+        return shlex.join(["dvc", *where, *words])
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Ctrl-C, and SIGTERM in the same way, end what runs in this block with one sentence.
+
+    Raises:
+        HybridVAEError: it was stopped.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise HybridVAEError("stopped: the same command goes on from here.") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put Ctrl-C and SIGTERM off until the end of the block."""
+    heard: list[int] = []
+    signs = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(sign, lambda number, _: heard.append(number)) for sign in signs]
+    try:
+        yield
+    finally:
+        for sign, handler in zip(signs, before, strict=True):
+            signal.signal(sign, handler)
+    if heard:
+        signal.raise_signal(heard[0])
 
 
 def _value(value: Any) -> str:

@@ -11,6 +11,7 @@ from hybridvae.config import Block
 from hybridvae.data.sources import declared
 from hybridvae.errors import BadParameterError, HybridVAEError
 from hybridvae.experiments.grid import block_of, configurations, in_seeded_order, names_of, points, write_parameters
+from hybridvae.experiments.queue import stoppable
 from hybridvae.experiments.search import Outcome, Search, Trial
 from hybridvae.files import write_csv
 from hybridvae.repository import Repository
@@ -36,6 +37,7 @@ class Limits:
             raise BadParameterError("the limits of a tuning (configurations, minutes, jobs) must be above 0.")
 
 
+@stoppable()
 def tune(root: Path, model: str, *, grid: str, dataset: str | None, limits: Limits) -> tuple[pd.DataFrame, Block]:
     """Run a grid of a model, and write the winner's values into params.yaml.
 
@@ -52,7 +54,7 @@ def tune(root: Path, model: str, *, grid: str, dataset: str | None, limits: Limi
 
     Raises:
         BadParameterError: the model or data set is unknown or has no such grid.
-        HybridVAEError: DVC refused, or every run failed.
+        HybridVAEError: DVC refused, every run failed, or it was stopped by Ctrl-C or SIGTERM.
     """
     from hybridvae.reporting import figures
 
