@@ -1,9 +1,11 @@
 """The repository as experiments see it: git for what was, DVC's command line for what is to be."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -157,12 +159,30 @@ class Repository:
         """
         return self._checked("dvc", *arguments, threads=threads)
 
+    def mend(self) -> None:
+        """Delete DVC's list of files in use where a DVC that was stopped has left half of it.
+
+        DVC writes it anew at each step, and refuses to work with what it cannot read.
+        """
+        file = self.root / ".dvc" / "tmp" / "rwlock"
+        for wait in (1.0, 0.0):  # seconds, in which another DVC may be writing it
+            try:
+                json.loads(file.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                return
+            except ValueError:
+                time.sleep(wait)
+            else:
+                return
+        file.unlink(missing_ok=True)
+
     def reproduce(self, *stages: str) -> None:
         """Run stages with what they say shown as they say it.
 
         Raises:
             HybridVAEError: a stage failed; it has said why.
         """
+        self.mend()
         if self._run(["dvc", "repro", *stages]):
             raise HybridVAEError(f"`dvc repro {' '.join(stages)}` failed: see above.")
 

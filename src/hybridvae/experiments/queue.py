@@ -20,9 +20,10 @@ from hybridvae.progress import progress
 from hybridvae.repository import Repository
 
 _LOOK = 1.0  # seconds between looks at what is done, which cost nothing
+_GLANCE = 0.2  # and at what has been stopped
 _ASK = 10.0  # seconds between questions to the queue, which take a second of a core
 _PATIENCE = 3  # questions with no worker alive before they are started again
-_GRACE = 30.0  # seconds in which runs that are stopped may end by themselves, and then as many for their workers
+_GRACE = 60.0  # seconds in which runs that are stopped, and their workers, may end by themselves
 _WAITING, _RUNNING, _FAILED, _KILLED = "Queued", "Running", "Failed", "Killed"
 
 
@@ -42,10 +43,8 @@ class Queue:
 
     def states(self) -> tuple[dict[str, str], int]:
         """Name -> state of every task of the queue, and the number of workers that are alive."""
-        said = self.repository.dvc("queue", "status")
-        tasks = re.findall(r"^[0-9a-f]{7} +(\S+) .* (Queued|Running|Success|Failed|Killed) *$", said, re.MULTILINE)
-        workers = re.search(r"(\d+) active, (\d+) idle", said)
-        return dict(tasks), int(workers[1]) + int(workers[2]) if workers else 0
+        tasks, workers = self._tasks()
+        return {name: state for name, (_, state) in tasks.items()}, workers
 
     def submit(self, runs: Mapping[str, Run], *, label: str) -> None:
         """Queue runs, each by its name; what waits or runs already stays.
@@ -165,33 +164,48 @@ class Queue:
     def stop(self, names: set[str]) -> None:
         """Take runs off the queue, whether they wait or run, and end its workers unless other runs are in it."""
         with _uninterrupted():
-            processes = self._processes()
-            until = time.monotonic() + _GRACE
+            tasks, _ = self._tasks()
+            self._removed({name for name in names if name in tasks and tasks[name][1] == _WAITING})
+            numbers = {number for name, (number, _) in tasks.items() if name in names}
+            alone = not any(name not in names and state in (_WAITING, _RUNNING) for name, (_, state) in tasks.items())
+            if alone:
+                self.repository.dvc("queue", "stop")  # its workers end once what they run has ended
+            until, interrupted = time.monotonic() + _GRACE, set[psutil.Process]()
+            while (there := self._processes(numbers, workers=alone)) and time.monotonic() < until:
+                for process in there - interrupted:
+                    with suppress(psutil.Error):
+                        if "queue-worker" not in process.cmdline():
+                            process.send_signal(signal.SIGINT)
+                            interrupted.add(process)
+                time.sleep(_GLANCE)
+            for process in there:
+                with suppress(psutil.Error):
+                    process.kill()
+            self.repository.mend()
             states, _ = self.states()
-            self._removed({name for name in names if states.get(name) == _WAITING})
-            while running := sorted(name for name in names if states.get(name) == _RUNNING):
-                if time.monotonic() > until:
-                    break
-                with suppress(HybridVAEError):  # one has ended meanwhile, or has only just begun
-                    self.repository.dvc("queue", "kill", *running)
-                time.sleep(_LOOK)
-                states, _ = self.states()
-            if not any(state in (_WAITING, _RUNNING) for name, state in states.items() if name not in names):
-                self.repository.dvc("queue", "stop")
-                _, left = psutil.wait_procs({*processes, *self._processes()}, timeout=_GRACE)
-                for process in left:
-                    with suppress(psutil.NoSuchProcess):
-                        process.kill()
-            self._removed({name for name in names if states.get(name) in (_FAILED, _KILLED)})  # they did not fail
+            self._removed({name for name in names if states.get(name) in (_WAITING, _FAILED, _KILLED)})
 
-    def _processes(self) -> "set[psutil.Process]":
-        """The workers that are alive, and what they have started."""
+    def _tasks(self) -> tuple[dict[str, tuple[str, str]], int]:
+        """Name -> number and state of every task of the queue, and the number of workers that are alive."""
+        said = self.repository.dvc("queue", "status")
+        found = re.findall(r"^([0-9a-f]{7}) +(\S+) .* (Queued|Running|Success|Failed|Killed) *$", said, re.MULTILINE)
+        workers = re.search(r"(\d+) active, (\d+) idle", said)
+        tasks = {name: (number, state) for number, name, state in found}
+        return tasks, int(workers[1]) + int(workers[2]) if workers else 0
+
+    def _processes(self, numbers: set[str], *, workers: bool) -> "set[psutil.Process]":
+        """The processes of the tasks of these numbers, and with `workers` those of the queue."""
         found = set()
         for file in (self.repository.root / ".dvc/tmp/exps/celery").glob("dvc-exp-worker-*.pid"):
             with suppress(psutil.Error, ValueError):
                 worker = psutil.Process(int(file.read_text()))
-                if "queue-worker" in worker.cmdline():
-                    found |= {worker, *worker.children(recursive=True)}
+                if "queue-worker" not in worker.cmdline():
+                    continue  # it has ended, and its number is another's now
+                found |= {worker} if workers else set()
+                for run in worker.children():
+                    words = run.cmdline()
+                    if "exec-run" in words and any(Path(word).name[:7] in numbers for word in words):
+                        found |= {run, *run.children(recursive=True)}
         return found
 
     def _typed(self, *words: str) -> str:

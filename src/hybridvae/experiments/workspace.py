@@ -48,6 +48,7 @@ def _prepare(clone: Repository, repository: Repository, dataset: str, strategy: 
     for key in ("user.name", "user.email"):  # DVC commits experiments
         if value := repository.git("config", "--default", "", "--get", key).strip():
             clone.git("config", key, value)
+    clone.mend()
     if repository.copy_head(clone):
         clone.dvc("queue", "remove", "--queued")  # its waiting runs are of the commit before
         # DVC reads the lock again and again in each run, which needs no more than what `repro` enters here.
