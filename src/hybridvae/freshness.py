@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hybridvae.config import Block, value_at
-from hybridvae.files import read_yaml, write_json
+from hybridvae.files import read_json, read_yaml, write_json
 
 _ABSENT = object()
 
@@ -39,10 +39,12 @@ def drop_figures_of_others(root: Path, running: str) -> list[Path]:
             file = root / path
             if not file.is_file() or any(_within(path, folder) for folder in read):
                 continue
-            if is_metric:
-                write_json(file, {})  # DVC shows "-" for it; of a missing file it shows an error
-            else:
+            if not is_metric:
                 file.unlink()
+            elif read_json(file):
+                write_json(file, {})  # DVC shows "-" for it, and an error for a file that is not there
+            else:
+                continue
             dropped.append(file)
     return dropped
 

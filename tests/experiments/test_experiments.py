@@ -2,15 +2,21 @@
 
 import re
 import shutil
+import signal
 import subprocess
+import sys
 import time
+from contextlib import suppress
+from io import StringIO
+from pathlib import Path
 
 import matplotlib.image
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import yaml
-from projects import ROOT, clone
+from projects import MODELS, ROOT, clone
 
 from hybridvae.errors import HybridVAEError
 from hybridvae.experiments.grid import points, write_parameters
@@ -239,6 +245,114 @@ def test_the_page_on_experiments_works_as_written(done, tmp_path, s3):
         wanted = [int(colour[place : place + 2], 16) for place in (0, 2, 4)]
         drawn = (np.abs(pixels - wanted).max(axis=-1) < 12).sum()
         assert drawn > 300, f"the curves of {colour} are not there: {drawn} pixels"
+
+
+SHOW = re.search(r"^dvc exp show .*$", (ROOT / "README.md").read_text(), re.MULTILINE)[0].partition("#")[0]
+
+
+def figures_of(project):
+    """Name -> model -> the figure that DVC shows."""
+    table = pd.read_csv(StringIO(project.run("dvc", "exp", "show", "--csv")), na_values="")
+    table.index = table["Experiment"].fillna(table["rev"])
+    return table.rename(columns=lambda name: name.removesuffix(" validation ndcg@10"))[MODELS].T
+
+
+def test_a_figure_of_an_experiment_is_its_own_or_not_there(done, tmp_path):
+    project = project_of(done, tmp_path / "project", GRID)
+    project.run("dvc", "exp", "run", "--temp", "--name", "one", "-S", "itemknn.k=2", "validate@itemknn")
+    project.run("dvc", "exp", "run", "--temp", "--name", "seed", "-S", "seed=7", "evaluate@itemknn")
+    project.run("dvc", "exp", "run", "--queue", "--name", "waits", "-S", "seed=8", "evaluate@itemknn")
+    project.run("dvc", "checkout")
+    both = ["-S", "itemknn.k=2", "-S", "hybridvae.beta=0.3"]
+    project.run("dvc", "exp", "run", "--name", "here", *both, "validate@itemknn")
+    shown = figures_of(project)
+    assert shown["main"].notna().all()
+    assert shown["one"].notna().all() and (shown["one"] != shown["main"])["itemknn"], "the others are as they were"
+    assert shown["seed"].dropna().index.tolist() == ["itemknn"]
+    assert shown["here"].dropna().index.tolist() == ["popularity", "itemknn", "lightgcn"]
+    assert shown["waits"].isna().all()
+    assert "plots/comparison.csv" not in project.run(
+        "git", "ls-tree", "-r", "--name-only", revision_of(project, "seed")
+    )
+    test = project.run("git", "ls-tree", "--name-only", revision_of(project, "here"), "metrics/test/").split()
+    assert test == [f"metrics/test/{model}.json" for model in ("lightgcn", "popularity")]
+    narrow = project.run("bash", "-c", f"COLUMNS=120 {SHOW}")
+    assert "…" not in narrow and "hybridvae validation ndcg@10" in narrow and "hybridvae.beta" in narrow
+
+    project.run("git", "checkout", ".")
+    project.run("dvc", "checkout")
+    assert "up to date" in project.run("dvc", "repro"), "back where it was, nothing is fitted again"
+
+
+def revision_of(project, name):
+    return next(one.revision for one in Repository(project.folder).experiments() if one.name == name)
+
+
+def test_an_experiment_that_fails_at_once_leaves_the_figures_that_are_there(done, tmp_path):
+    project = project_of(done, tmp_path / "project", GRID)
+    said = project.run("dvc", "exp", "run", "--quiet", "-S", "dataset=typo", fails=True)
+    assert re.match(r"fetch: there is no data set 'typo' .*\n$", said), "one sentence, and nothing of DVC's"
+    assert project.run("git", "status", "--porcelain").split() == ["D", "metrics/fetch.json"]
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_tuning_that_is_stopped_leaves_no_process_and_goes_on(sign, done, tmp_path):
+    def project_in(folder):
+        project = project_of(done, folder / "project", {"latent_dim": [4, 8], "dropout": [0.3]})
+        project.set(grid__trial={"specified": {"epochs": 150, "patience": 150}})
+        project.commit("Longer fits")
+        return project
+
+    stopped = project_in(tmp_path / "stopped")
+    command = [sys.executable, "-m", "hybridvae", "tune", "--grid", "specified", "--jobs", "1"]
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(
+            command, cwd=stopped.folder, env=stopped.environment, stdout=said, stderr=said, start_new_session=True
+        )
+        fits = tmp_path / "stopped" / "cache" / "fits"
+        for _ in range(1200):
+            if any(fits.glob("*/last.safetensors")) or process.poll() is not None:
+                break
+            time.sleep(0.1)
+        assert process.poll() is None, (tmp_path / "said").read_text()
+        process.send_signal(sign)
+        assert process.wait(timeout=180) == 1
+    assert not processes_in(stopped.folder)
+    assert re.search(r"hybridvae: stopped with \d of 2 runs done, .* the same command", (tmp_path / "said").read_text())
+    assert "No experiment tasks in the queue" in stopped.run("dvc", "queue", "status")
+    assert stopped.run("git", "status", "--porcelain") == ""
+
+    whole = project_in(tmp_path / "whole")
+    for project in (stopped, whole):
+        project.run(*command)
+    table = Path("plots/tuning/tiny-hybridvae-specified.csv")
+    assert (stopped.folder / table).read_bytes() == (whole.folder / table).read_bytes()
+
+
+def processes_in(folder):
+    """What runs in a folder: command lines."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if Path(process.cwd()).is_relative_to(folder):
+                found.append(" ".join(process.cmdline()))
+    return found
+
+
+def test_what_a_stopped_dvc_left_unreadable_is_mended(tmp_path):
+    file = tmp_path / ".dvc" / "tmp" / "rwlock"
+    file.parent.mkdir(parents=True)
+    Repository(tmp_path).mend()
+    for text, stays in (('{"read": {}}', True), ("", False)):
+        file.write_text(text)
+        Repository(tmp_path).mend()
+        assert file.exists() == stays
+
+
+def test_a_failed_run_is_looked_up_where_it_ran(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Queue(Repository(Path()))._typed("queue", "logs", "x") == "dvc queue logs x"
+    assert Queue(Repository(tmp_path / "a b"))._typed("queue") == f"dvc --cd '{tmp_path.resolve() / 'a b'}' queue"
 
 
 def wait_for(project, *names, seconds=180):
