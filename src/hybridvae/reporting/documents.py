@@ -46,6 +46,9 @@ def documents(root: Path) -> dict[Path, str]:
         drawn = benchmark_figures(name, report, read_json(tuning) if tuning.is_file() else None)
         texts |= {folder / "figures" / file: svg for file, svg in drawn.items()}
         texts[folder / f"{name}.md"] = benchmark_page(report, list(drawn))
+    for report in reports:
+        if "parts" in report:
+            texts[folder / "torture.md"] = torture_page(report)
     readme = (root / "README.md").read_text(encoding="utf-8")
     test, tests = compared(root / "metrics")  # of whatever data set was compared last, so it says which
     dataset = next(iter(test.values()))["dataset"]
@@ -287,6 +290,31 @@ def service_table(report: Report) -> str:
         f"wrk with {report['connections']} connections on the same {cores} cores ({report['processor']}).\n\n"
     )
     return how + table(["under load", "measured"], rows)
+
+
+def torture_table(report: Report) -> str:
+    """What each part of `make torture` tried, and the faults that it found."""
+    rows = []
+    for name, row in report["parts"].items():
+        minutes = f"{row['seconds'] / 60:,.1f}", f"{row['processor_seconds'] / 60:,.1f}"
+        rows.append([f"{name}: {row['tried']}", f"{row['cases']:,}", f"{row['faults']:,}", *minutes])
+    return table(["part", "cases", "faults", "minutes", "of the processor"], rows)
+
+
+def torture_page(report: Report) -> str:
+    """The page of `make torture`: the table, what counts as a fault, and those found with what shows them again."""
+    lines = ["# What breaks", "", "What `make torture` tries, and what came of it.", "", torture_table(report)]
+    for name, row in report["parts"].items():
+        made = f"By `{row['command']}` at commit `{row['commit'][:12]}`, on {row['machine']}, seed {row['seed']}."
+        lines += [f"## {name}", "", f"A fault is {row['counts']}. {made}", ""]
+        for kind in row["kinds"]:
+            said = " ".join(kind["said"].replace("`", "'").split())
+            lines.append(f"- {kind['count']:,} x {kind['kind']}: `{said}`, case {kind['case']}")
+        if row["more_kinds"]:
+            lines.append(f"- {row['more_kinds']} more kinds")
+        lines += [""] if row["kinds"] else ["None was found.", ""]
+    lines.append("`python benchmarks/torture.py --only PART --seed N --case N` tries one case again.")
+    return "\n".join(lines) + "\n"
 
 
 def _configurations(models: Report) -> str:
