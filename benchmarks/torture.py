@@ -26,6 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from command import REPOSITORY, RESULTS, command_typed
 
+from hybridvae.errors import HybridVAEError
 from hybridvae.files import read_json, write_json, write_text
 from hybridvae.progress import name_stage, progress
 from hybridvae.reporting.documents import torture_page, torture_table
@@ -58,7 +59,10 @@ def main() -> None:
         for name in names:
             total = import_module(f"faults.{name}").CASES
             cases = arguments.case or range(max(1, round(total * arguments.share)))
-            report["parts"][name] = tried(name, cases, arguments.seed, Path(folder))
+            try:
+                report["parts"][name] = tried(name, cases, arguments.seed, Path(folder))
+            except HybridVAEError as error:
+                sys.exit(f"torture: {name}: {error}")
             report["parts"] = {part: report["parts"][part] for part in PARTS if part in report["parts"]}
             if output is not None:
                 write_json(output, report)

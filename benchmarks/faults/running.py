@@ -6,6 +6,7 @@ import resource
 import runpy
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +53,7 @@ def in_workers(
         make: called in each worker with a folder of its own; picklable.
         limit: seconds that a case may take.
     """
+    work.mkdir(parents=True, exist_ok=True)
     waiting = list(reversed(cases))
     workers = [_Worker(make, work / f"worker-{number}") for number in range(min(processes, len(cases)))]
     try:
@@ -62,14 +64,18 @@ def in_workers(
             busy = [worker for worker in workers if worker.case is not None]
             wait([worker.connection for worker in busy], timeout=1)
             for worker in busy:
-                if (found := worker.found(limit)) is not None:
-                    yield found
+                case, faults = worker.case, worker.found(limit)
+                if case is not None and faults is not None:
+                    worker.case = None
+                    yield case, faults
     finally:
         for worker in workers:
             worker.end()
 
 
 class _Worker:
+    """A process that checks one case after the other."""
+
     def __init__(self, make: Callable[[Path], Check], folder: Path) -> None:
         self._make, self._folder = make, folder
         self.case: int | None = None
@@ -78,34 +84,41 @@ class _Worker:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
-        self._process = context.Process(target=_serve_cases, args=(self._make, self._folder, other))
+        folder = Path(tempfile.mkdtemp(prefix=f"{self._folder.name}-", dir=self._folder.parent))
+        self._process = context.Process(target=_serve_cases, args=(self._make, folder, other))
         self._process.start()
         other.close()
-        self._ready = False
+        self._is_ready, self._since = False, time.monotonic()
 
     def begin(self, case: int) -> None:
         self.case, self._since = case, time.monotonic()
         self.connection.send(case)
 
-    def found(self, limit: float) -> tuple[int, list[Fault]] | None:
-        """The outcome of the case, where it has one by now."""
-        case, faults = self.case, None
-        assert case is not None
-        try:
-            if self.connection.poll():
-                faults = self.connection.recv()
-        except (EOFError, ConnectionResetError):
-            self._process.join()
-            faults = [Fault(f"the process died: exit code {self._process.exitcode}", "")]
-            self._start()
-        if faults is None and time.monotonic() - self._since > limit:
+    def found(self, limit: float) -> list[Fault] | None:
+        """The outcome of the case, where it has one by now.
+
+        Raises:
+            HybridVAEError: the process could not be made ready for its first case.
+        """
+        if self.connection.poll():
+            try:
+                received = self.connection.recv()
+            except (EOFError, ConnectionResetError):
+                self._process.join()
+                if not self._is_ready:
+                    raise HybridVAEError("a part could not begin: see above.") from None
+                said = f"exit code {self._process.exitcode}"
+                self._start()
+                return [Fault(f"the process died: {said}", "")]
+            if self._is_ready:
+                found: list[Fault] = received
+                return found
+            self._is_ready, self._since = True, time.monotonic()
+        if time.monotonic() - self._since > (limit if self._is_ready else 600):
             self.end()
-            faults = [Fault(f"no end within {limit:.0f} s", "")]
             self._start()
-        if faults is None:
-            return None
-        self.case = None
-        return case, faults
+            return [Fault(f"no end within {limit:.0f} s", "")]
+        return None
 
     def end(self) -> None:
         self.connection.close()
@@ -119,8 +132,8 @@ class _Worker:
 
 def _serve_cases(make: Callable[[Path], Check], folder: Path, connection: Connection) -> None:
     os.setpgid(0, 0)
-    folder.mkdir(parents=True, exist_ok=True)
     check = make(folder)
+    connection.send("ready")
     with suppress(EOFError):
         while True:
             connection.send(check(connection.recv()))
@@ -169,12 +182,14 @@ def exception_fault(error: BaseException) -> Fault:
 
 def _of_traceback(text: str) -> tuple[str, str]:
     """The exception and the innermost of our files that it came through; and what it said."""
-    ours = [line.strip() for line in text.splitlines() if line.strip().startswith("File ")]
-    ours = [line for line in ours if "/hybridvae/" in line or "/stages/" in line] or ours or ["nowhere"]
+    lines = text.splitlines()
+    files = [(number, line.strip()) for number, line in enumerate(lines) if line.startswith('  File "')]
+    ours = [line for _, line in files if "/hybridvae/" in line or "/stages/" in line] or ["nowhere"]
     place = ours[-1].removeprefix("File ").split(", ")
     file = Path(place[0].strip('"')).name
-    last = next((line for line in reversed(text.splitlines()) if line[:1].strip() and not line.startswith("Trace")), "")
-    error, _, said = last.partition(":")
+    after = files[-1][0] if files else -1  # what follows is a line of code, which is indented, and the exception
+    rest = [line for line in lines[after + 1 :] if line[:1].strip() and set(line.strip()) - set("~^")]
+    error, _, said = " ".join(rest[:3]).partition(":")
     return f"{error.rpartition('.')[2][:80]} from {file}, {place[-1]}", said.strip()[:300]
 
 
@@ -188,26 +203,34 @@ def checked(work: Callable[[], Any]) -> tuple[Any, list[Fault]]:
         return None, [exception_fault(error)]
 
 
-def forked(work: Callable[[], Any], folder: Path, *, cpu: int = 20, memory: int | None = None) -> Ended:
-    """Do work in a fork of this process, which has imported what is slow to import.
+def fork(work: Callable[[], Any], folder: Path, *, cpu: int = 20, memory: int | None = None) -> int:
+    """Begin work in a fork of this process, which has imported what is slow to import; the fork's number.
 
     Args:
         folder: takes what it writes to the standard output and error.
         cpu: seconds of the processor that it may take.
         memory: bytes that it may ask for beyond what this process has.
     """
-    out, error = folder / "out.txt", folder / "error.txt"
+    folder.mkdir(parents=True, exist_ok=True)
     pid = os.fork()
     if pid == 0:
         code = 70
         with suppress(BaseException):
-            code = _in_fork(work, out, error, cpu, memory)
+            code = _in_fork(work, folder / "out.txt", folder / "error.txt", cpu, memory)
         os._exit(code)
-    _, status = os.waitpid(pid, 0)
+    return pid
+
+
+def ended(status: int, folder: Path) -> Ended:
+    """How a fork ended, of which `os.waitpid` said the status."""
     code = os.waitstatus_to_exitcode(status)
-    said = error.read_text(errors="replace") if error.exists() else ""
-    stopped = code in (-signal.SIGXCPU, -signal.SIGALRM)
-    return Ended(None if stopped else code, said, out.read_text(errors="replace"))
+    said, out = ((folder / name).read_text(errors="replace") for name in ("error.txt", "out.txt"))
+    return Ended(None if code in (-signal.SIGXCPU, -signal.SIGALRM) else code, said, out)
+
+
+def forked(work: Callable[[], Any], folder: Path, **limits: Any) -> Ended:
+    """Do work in a fork, see `fork`, and wait for it."""
+    return ended(os.waitpid(fork(work, folder, **limits), 0)[1], folder)
 
 
 def _in_fork(work: Callable[[], Any], out: Path, error: Path, cpu: int, memory: int | None) -> int:
