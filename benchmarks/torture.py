@@ -83,11 +83,11 @@ def tried(name: str, cases: Sequence[int], seed: int, work: Path) -> dict[str, A
     name_stage(f"torture {name}")
     start, used = time.perf_counter(), _processor_seconds()
     kinds: dict[str, dict[str, Any]] = {}
-    done = 0
+    done: set[int] = set()
     with progress(doing="try", unit="cases", total=len(cases)) as bar:
         for case, faults in part.run(cases, seed, work):
-            done += 1
-            bar.update()
+            bar.update(int(case not in done))
+            done.add(case)
             for fault in faults:
                 kind = kinds.setdefault(fault.kind, {"kind": fault.kind, "count": 0, "case": case, "said": fault.said})
                 kind["count"] += 1
@@ -99,7 +99,7 @@ def tried(name: str, cases: Sequence[int], seed: int, work: Path) -> dict[str, A
     row = {
         "tried": part.TRIED,
         "counts": part.COUNTS,
-        "cases": done,
+        "cases": len(done),
         "faults": sum(kind["count"] for kind in ordered),
         "kinds": ordered[:SHOWN],
         "more_kinds": max(0, len(ordered) - SHOWN),
@@ -111,7 +111,9 @@ def tried(name: str, cases: Sequence[int], seed: int, work: Path) -> dict[str, A
         "machine": f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}",
     }
     print(
-        f"torture {name}: {done} cases, {row['faults']} faults in {row['seconds']:.0f} s", file=sys.stderr, flush=True
+        f"torture {name}: {len(done)} cases, {row['faults']} faults in {row['seconds']:.0f} s",
+        file=sys.stderr,
+        flush=True,
     )
     return row
 

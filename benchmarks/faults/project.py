@@ -87,7 +87,7 @@ def pretend_to_encode() -> None:
     """Put vectors that a hash draws in the place of the text encoder's, which takes seconds to read."""
 
     def encode(texts: list[str]) -> FloatArray:
-        rows = [np.random.default_rng(sum(text.encode())).standard_normal(32, dtype=np.float32) for text in texts]
+        rows = [np.random.default_rng(sum(text.encode())).standard_normal(384, dtype=np.float32) for text in texts]
         return np.stack(rows)
 
     embedding.load_encoder = lambda name, device: encode

@@ -1,0 +1,214 @@
+"""Files that are read back, damaged: refused in a sentence, or without effect on the result."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from faults.project import command, git_project, make_project, prepare, pretend_to_encode, run_all, stage
+from faults.running import Check, Ended, Fault, Results, forked, in_workers, random_of, run_script
+from hybridvae.data.downloads import download_path
+from hybridvae.files import read_yaml, sha256_of, write_text
+from hybridvae.models import _training
+
+MODELS = ("popularity", "itemknn", "ease", "multvae", "lightgcn", "hybridvae")
+ADDRESS = "http://127.0.0.1:9/reviews.jsonl"  # where nobody answers: the download is in the cache
+
+
+@dataclass(frozen=True)
+class Read:
+    """A file that is read back, who reads it, and what comes of that.
+
+    Attributes:
+        steps: stages with their arguments; "hybridvae" for the command line.
+        results: the files or folders that the steps write, as patterns; what is printed counts where there are none.
+        shared: whether the file lies in the cache folder rather than in the project.
+    """
+
+    file: str
+    steps: tuple[tuple[str, ...], ...]
+    results: tuple[str, ...] = ()
+    shared: bool = False
+
+
+def _of_model(model: str, file: str) -> Read:
+    return Read(f"data/train/tiny/{model}/{file}", (("evaluate", model),), (f"metrics/test/{model}.json",))
+
+
+RECOMMEND = ("hybridvae", "recommend", "--history", "i001,i003")
+POPULAR = (("validate", "popularity"), ("train", "popularity"), ("evaluate", "popularity"))
+READS = (
+    *(_of_model(model, "model.safetensors") for model in MODELS),
+    *(_of_model(model, "config.json") for model in ("ease", "multvae", "hybridvae")),
+    *(
+        Read(f"data/train/tiny/hybridvae/{file}", (RECOMMEND,))
+        for file in ("checkpoint.json", "items.parquet", "model.safetensors", "config.json")
+    ),
+    *(
+        Read(f"data/split/tiny/{file}", POPULAR, ("metrics/validation/popularity.json", "metrics/test/popularity.json"))
+        for file in (
+            *("fit/rows.parquet", "fit/items.parquet", "fit/users.parquet", "fit/candidates.safetensors"),
+            *("test/rows.parquet", "test/candidates.safetensors"),
+        )
+    ),
+    *(
+        Read(f"data/clean/tiny/{file}", (("split",),), ("data/split/**/*",))
+        for file in ("reviews.parquet", "items.parquet")
+    ),
+    Read(
+        "data/embed/tiny/items.safetensors",
+        (("validate", "content"), ("train", "content")),
+        ("metrics/validation/content.json",),
+    ),
+    Read("data/validate/tiny/multvae/fit.json", (("train", "multvae"),), ("data/train/tiny/multvae/*",)),
+    *(
+        Read(f"data/evaluate/tiny/ease/{file}", (("compare",),), ("metrics/comparison.json",))
+        for file in ("users.parquet", "targets.parquet")
+    ),
+    *(
+        Read(
+            f"metrics/test/{model}.json",
+            (("compare",), ("hybridvae", "table")),
+            ("metrics/comparison.json", "plots/comparison.csv"),
+        )
+        for model in ("ease", "hybridvae")
+    ),
+    Read("metrics/comparison.json", (("hybridvae", "table"),)),
+    Read("metrics/fetch.json", (("train", "popularity"),), ("data/train/tiny/popularity/*",)),
+    Read("metrics/validation/popularity.json", (("train", "popularity"),), ("data/train/tiny/popularity/*",)),
+    Read("params.yaml", POPULAR, ("metrics/test/popularity.json",)),
+    Read("sources.yaml", (("fetch",),), ("data/raw/**/*",)),
+    Read("costs.jsonl", (("validate", "popularity"), ("hybridvae", "report")), (), shared=True),
+    Read("vectors/*.sqlite", (("embed",),), ("data/embed/tiny/items.safetensors",), shared=True),
+    Read("downloads/**/reviews.jsonl", (("fetch",),), ("data/raw/**/*",), shared=True),
+    Read("fits/*/last.safetensors", (("validate", "multvae"),), ("metrics/validation/multvae.json",), shared=True),
+    Read("fits/*/best.safetensors", (("validate", "multvae"),), ("metrics/validation/multvae.json",), shared=True),
+)
+
+
+def _flipped(random: Random, content: bytes, bits: int) -> bytes:
+    changed = bytearray(content)
+    for _ in range(bits if content else 0):
+        changed[random.randrange(len(changed))] ^= 1 << random.randrange(8)
+    return bytes(changed)
+
+
+def _holed(random: Random, content: bytes) -> bytes:
+    start = random.randrange(max(1, len(content)))
+    hole = content[start : start + max(1, len(content) // 10)]
+    return content[:start] + b"\0" * len(hole) + content[start + len(hole) :]
+
+
+Damage = Callable[[Random, bytes], bytes]
+DAMAGES: dict[str, Damage] = {
+    "a bit": lambda random, content: _flipped(random, content, 1),
+    "20 bits": lambda random, content: _flipped(random, content, 20),
+    "cut": lambda random, content: content[: random.randrange(1, max(2, len(content)))],
+    "empty": lambda random, content: b"",
+    "zeros": lambda random, content: b"\0" * len(content),
+    "noise": lambda random, content: random.randbytes(len(content)),
+    "a hole": _holed,
+    "longer": lambda random, content: content + random.randbytes(100),
+    "null": lambda random, content: random.choice([b"null", b"[]", b"{}", b"1", b'"x"', b"{", b"[" * 100_000]),
+    "gone": lambda random, content: b"",
+}
+CASES = 3 * len(READS)
+TRIED = "files that are read back, damaged"
+COUNTS = "an error without a sentence for people; another result than of the undamaged file, without a word"
+
+
+def run(cases: Sequence[int], seed: int, work: Path) -> Results:
+    """A case is a file with one damage; each file comes up three times."""
+    yield from in_workers(partial(checker, seed), cases, work / "damage")
+
+
+def checker(seed: int, folder: Path) -> Check:
+    """What checks a case; it makes a project in which each stage has run, and what an interrupted fit leaves."""
+    prepare()
+    pretend_to_encode()
+    base = folder / "base"
+    os.environ["HYBRIDVAE_CACHE"] = str(base / "cache")
+    make_project(base / "project", folder / "data", models=(*MODELS, "content"), multvae={"epochs": 6})
+    sources = read_yaml(base / "project/sources.yaml")
+    block = sources["sources"]["tiny"]
+    download = download_path(ADDRESS, base / "cache/downloads/tiny")
+    download.parent.mkdir(parents=True)
+    shutil.copy(block["reviews"], download)
+    block |= {"kind": "url", "reviews": ADDRESS}
+    for key in ("metadata", "metadata_sha256"):
+        del block[key]
+    write_text(base / "project/sources.yaml", json.dumps(sources))
+    git_project(base / "project")
+    run_all(base / "project", folder, models=(*MODELS, "content"))
+    _interrupt(base / "project", folder)
+    expected: dict[int, dict[str, str]] = {}
+
+    def check(case: int) -> list[Fault]:
+        which = case % len(READS)
+        if which not in expected:
+            ended, expected[which] = _read(READS[which], base, folder)
+            if ended.code != 0:
+                return [Fault("undamaged files are refused", ended.said[-300:])]
+        random = random_of(seed, "damage", case)
+        damage = random.choice(list(DAMAGES))
+        ended, found = _read(READS[which], base, folder, lambda path: _damage(path, damage, random))
+        label = f"{READS[which].file}, {damage}"
+        faults = [Fault(fault.kind, f"{label}: {fault.said}") for fault in ended.faults()]
+        if ended.code == 0 and found != expected[which] and "warning: " not in ended.said:
+            faults.append(Fault(f"another result without a word: {READS[which].file}", label))
+        return faults
+
+    return check
+
+
+def _interrupt(project: Path, folder: Path) -> None:
+    """Leave the state of a fit as a kill after its third epoch would."""
+    write = _training._write_state
+
+    def write_and_die(path: Path, network: Any, optimizer: Any, record: _training.FitRecord) -> None:
+        write(path, network, optimizer, record)
+        if record.epoch == 3:
+            os._exit(0)
+
+    def work() -> None:
+        _training._write_state = write_and_die
+        run_script(project / "stages/validate.py", "multvae")()
+
+    forked(work, folder)
+
+
+def _read(
+    read: Read, base: Path, folder: Path, damage: Callable[[Path], None] | None = None
+) -> tuple[Ended, dict[str, str]]:
+    """What comes of reading a file, in a copy of everything: how the last step ended, and hashes of the results."""
+    case = folder / "case"
+    shutil.rmtree(case, ignore_errors=True)
+    shutil.copytree(base, case)
+    os.environ["HYBRIDVAE_CACHE"] = str(case / "cache")
+    path = next(iter(sorted((case / ("cache" if read.shared else "project")).glob(read.file))))
+    if damage is not None:
+        damage(path)
+    printed = []
+    for step in read.steps:
+        if step[0] == "hybridvae":
+            ended = forked(command(case / "project", *step[1:]), folder)
+        else:
+            ended = stage(case / "project", *step, said=folder)
+        if ended.faults() or ended.code != 0:
+            return ended, {}
+        printed.append(ended.out if step[0] == "hybridvae" else "")
+    files = sorted({file for pattern in read.results for file in (case / "project").glob(pattern) if file.is_file()})
+    found = {str(file.relative_to(case)): sha256_of(file) for file in files}
+    return ended, found | ({} if read.results else {"printed": "\n".join(printed)})
+
+
+def _damage(path: Path, how: str, random: Random) -> None:
+    if how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(DAMAGES[how](random, path.read_bytes()))
