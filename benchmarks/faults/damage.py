@@ -3,18 +3,19 @@
 import json
 import os
 import shutil
+import signal
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from faults.project import command, git_project, make_project, prepare, pretend_to_encode, run_all, stage
-from faults.running import Check, Ended, Fault, Results, forked, in_workers, random_of, run_script
+from faults.running import Check, Ended, Fault, Results, fork, forked, in_workers, random_of, run_script
 from hybridvae.data.downloads import download_path
+from hybridvae.errors import HybridVAEError
 from hybridvae.files import read_yaml, sha256_of, write_text
-from hybridvae.models import _training
 
 MODELS = ("popularity", "itemknn", "ease", "multvae", "lightgcn", "hybridvae")
 ADDRESS = "http://127.0.0.1:9/reviews.jsonl"  # where nobody answers: the download is in the cache
@@ -82,12 +83,13 @@ READS = (
     Read("metrics/fetch.json", (("train", "popularity"),), ("data/train/tiny/popularity/*",)),
     Read("metrics/validation/popularity.json", (("train", "popularity"),), ("data/train/tiny/popularity/*",)),
     Read("params.yaml", POPULAR, ("metrics/test/popularity.json",)),
+    Read("params.sha256", POPULAR, ("metrics/test/popularity.json",), shared=True),
     Read("sources.yaml", (("fetch",),), ("data/raw/**/*",)),
     Read("costs.jsonl", (("validate", "popularity"), ("hybridvae", "report")), (), shared=True),
     Read("vectors/*.sqlite", (("embed",),), ("data/embed/tiny/items.safetensors",), shared=True),
     Read("downloads/**/reviews.jsonl", (("fetch",),), ("data/raw/**/*",), shared=True),
     Read("fits/*/last.safetensors", (("validate", "multvae"),), ("metrics/validation/multvae.json",), shared=True),
-    Read("fits/*/best.safetensors", (("validate", "multvae"),), ("metrics/validation/multvae.json",), shared=True),
+    Read("fits/*/best*.safetensors", (("validate", "multvae"),), ("metrics/validation/multvae.json",), shared=True),
 )
 
 
@@ -133,7 +135,9 @@ def checker(seed: int, folder: Path) -> Check:
     pretend_to_encode()
     base = folder / "base"
     os.environ["HYBRIDVAE_CACHE"] = str(base / "cache")
-    make_project(base / "project", folder / "data", models=(*MODELS, "content"), multvae={"epochs": 6})
+    make_project(
+        base / "project", folder / "data", models=(*MODELS, "content"), multvae={"epochs": 100, "patience": 100}
+    )
     sources = read_yaml(base / "project/sources.yaml")
     block = sources["sources"]["tiny"]
     download = download_path(ADDRESS, base / "cache/downloads/tiny")
@@ -145,7 +149,7 @@ def checker(seed: int, folder: Path) -> Check:
     write_text(base / "project/sources.yaml", json.dumps(sources))
     git_project(base / "project")
     run_all(base / "project", folder, models=(*MODELS, "content"))
-    _interrupt(base / "project", folder)
+    _interrupt(base / "project", base / "cache", folder)
     expected: dict[int, dict[str, str]] = {}
 
     def check(case: int) -> list[Fault]:
@@ -166,20 +170,15 @@ def checker(seed: int, folder: Path) -> Check:
     return check
 
 
-def _interrupt(project: Path, folder: Path) -> None:
-    """Leave the state of a fit as a kill after its third epoch would."""
-    write = _training._write_state
-
-    def write_and_die(path: Path, network: Any, optimizer: Any, record: _training.FitRecord) -> None:
-        write(path, network, optimizer, record)
-        if record.epoch == 3:
-            os._exit(0)
-
-    def work() -> None:
-        _training._write_state = write_and_die
-        run_script(project / "stages/validate.py", "multvae")()
-
-    forked(work, folder)
+def _interrupt(project: Path, cache: Path, folder: Path) -> None:
+    """Leave the state of a fit, as a kill does once there is one."""
+    pid = fork(run_script(project / "stages/validate.py", "multvae"), folder)
+    while not (any(cache.glob("fits/*/last.safetensors")) and any(cache.glob("fits/*/best*.safetensors"))):
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            raise HybridVAEError("the fit that was to be interrupted ended by itself")
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def _read(

@@ -13,9 +13,9 @@ from typing import Any
 from faults.project import make_project, prepare, pretend_to_encode, run_all
 from faults.running import Check, Ended, Fault, Results, ended, fork, forked, in_workers, random_of
 from hybridvae.data.interactions import read_interactions, read_targets
-from hybridvae.evaluation.judge import validation_ndcg
+from hybridvae.evaluation.judge import ValidationNDCG
 from hybridvae.files import sha256_of
-from hybridvae.models import Context, FitState, Recommender, create
+from hybridvae.models import Context, FitState, create
 
 CASES = 100
 TRIED = "two fits of one configuration at a time, on one cache, in half of the cases with kills"
@@ -60,12 +60,7 @@ def _fit(name: str, project: Path, into: Path, state: FitState) -> None:
     fit, vectors = project / "data/split/tiny/fit", project / "data/embed/tiny/items.safetensors"
     model = create(name, BLOCKS[name], Context(seed=1, device="cpu", state=state))
     interactions = read_interactions(fit, upto="train", vectors=vectors if model.needs_vectors else None)
-    targets = read_targets(fit)
-
-    def ndcg(fitted: Recommender) -> float:
-        return validation_ndcg(fitted.scores, interactions, targets)
-
-    model.fit(interactions, validation=ndcg).save(into)
+    model.fit(interactions, validation=ValidationNDCG(interactions, read_targets(fit))).save(into)
     state.forget()
 
 

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -20,7 +21,7 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from faults.running import LONGEST_MESSAGE, Check, Fault, Results, checked, in_workers, random_of
+from faults.running import LONGEST_MESSAGE, Check, Fault, Results, checked, in_workers, message_faults, random_of
 from hybridvae.data.cleaning import CleanConfig, clean
 
 CASES = 10_000
@@ -66,7 +67,10 @@ def check(random: Random, folder: Path) -> list[Fault]:
         min_item_ratings=random.choice([1, 1, 2, 5]),
         max_reject_share=share,
     )
-    report, faults = checked(lambda: clean(raw, into, config))
+    with redirect_stderr(io.StringIO()) as said:
+        report, faults = checked(lambda: clean(raw, into, config))
+    for line in said.getvalue().splitlines():
+        faults += message_faults(line) if line.startswith("warning: ") else [Fault("words without a form", line[:200])]
     if report is not None:
         faults += [Fault("what is kept does not add up", said) for said in _wrong(report, into, reviews, described)]
     left = [path.name for path in [*scratch.iterdir(), *into.glob(".*")]]

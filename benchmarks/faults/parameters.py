@@ -1,6 +1,5 @@
 """Senseless values of every parameter, through the configuration and, where it takes them, through the stages."""
 
-import importlib
 import json
 import math
 import os
@@ -17,10 +16,11 @@ from safetensors.numpy import load_file
 
 from faults.project import MODELS, make_project, prepare, pretend_to_encode, run_all, stage
 from faults.running import Check, Fault, Results, checked, in_workers, random_of
-from hybridvae.config import Block, parse_config
+from hybridvae.config import Block
 from hybridvae.experiments.tuning import Limits, trials_of
-from hybridvae.files import parse_yaml, read_json, read_yaml, write_text
+from hybridvae.files import read_json, read_yaml, write_text
 from hybridvae.models import Context, create
+from hybridvae.parameters import read_params
 
 CASES = 5_000
 TRIED = "values of the parameters in turn, and those that are taken through the stages that read them"
@@ -38,14 +38,6 @@ STAGES = {  # whichever read a block; of a model's block all that run it
     "embed": [["embed"]],
     "evaluation": [["validate", "popularity"], ["evaluate", "popularity"], ["compare"]],
     "recommend": [["recommend"]],
-}
-CONFIGS = {  # the dataclass of each block that is no model's
-    "clean": "data.cleaning.CleanConfig",
-    "split": "data.splitting.SplitConfig",
-    "text": "data.item_text.TextConfig",
-    "embed": "data.embedding.EmbedConfig",
-    "evaluation": "evaluation.intervals.EvaluationConfig",
-    "recommend": "recommendations.RecommendConfig",
 }
 MEMORY = 3 * 2**30  # bytes, beyond what the imports take
 SECONDS = 12  # of the processor, a stage
@@ -66,7 +58,7 @@ def checker(seed: int, folder: Path) -> Check:
     make_project(base, folder / "data")
     run_all(base, folder)
     params = read_yaml(base / "params.yaml")
-    names = [name for name in _names(params) if name[0] != "ablation"]
+    names = _names(params)
     return lambda case: _Case(
         folder, base, params, names[case % len(names)], random_of(seed, "parameters", case)
     ).check()
@@ -150,30 +142,30 @@ class _Case:
 
     def _faults(self) -> list[Fault]:
         """The configuration alone first, which is quick; then the stages."""
-        params, faults = checked(lambda: parse_yaml(self._text))
-        if faults:  # YAML that is none, or a number beyond what Python reads: the stage has to say so
-            return self._stages()
-        _, refused = checked(lambda: self._configured(params))
-        refusal = not refused and not self._accepted
-        if refused or (refusal and self._random.random() > ALSO_THROUGH_STAGES):
+        path = self._folder / "params.yaml"
+        write_text(path, self._text)
+        params, refused = checked(lambda: read_params(path))
+        if params is not None:
+            self._label += ", taken"
+            refused = checked(lambda: self._used(params))[1]
+        if refused or (params is None and self._random.random() > ALSO_THROUGH_STAGES):
             return refused
-        found = [] if refusal else [Fault("a NaN or an infinity is taken", "")] * _endless(params, self._name)
-        return found + self._stages()
+        taken = params is not None and _endless(params, self._name)
+        return [Fault("a NaN or an infinity is taken", "")] * taken + self._stages()
 
-    def _configured(self, params: Any) -> None:
-        """As the stages do it; sets whether the value is taken."""
-        self._accepted = False
-        block, model = self._name[0], self._name[0] in MODELS
-        if model:
-            create(block, params[block], Context(seed=params["seed"], device="cpu"))
-        elif block in CONFIGS:
-            module, _, name = CONFIGS[block].rpartition(".")
-            parse_config(getattr(importlib.import_module(f"hybridvae.{module}"), name), params[block], where=block)
-        elif block == "grid":
-            grid = self._name[1] if len(self._name) > 1 and self._name[1] in ("search", "specified") else "search"
-            name = self._name[2] if len(self._name) > 2 and self._name[2] in MODELS else "hybridvae"
-            trials_of(params, name, grid, Limits(None, None, 1))
-        self._accepted = True
+    def _used(self, params: Block) -> None:
+        """What no stage does: the trials of a grid, and each variant of the ablation."""
+        block, *rest = self._name
+        if block == "grid":
+            grid = rest[0] if rest and rest[0] in ("search", "specified") else "search"
+            model = rest[1] if len(rest) > 1 and rest[1] in MODELS else "hybridvae"
+            trials, _ = trials_of(params, model, grid, Limits(None, None, 1))
+            for trial in trials[:3]:
+                values = {key.partition(".")[2]: value for key, value in trial.changes.items() if "." in key}
+                create(model, {**params[model], **values}, Context(device="cpu"))
+        if block == "ablation":
+            for changes in params["ablation"].values():
+                create("hybridvae", {**params["hybridvae"], **changes.get("hybridvae", {})}, Context(device="cpu"))
 
     def _stages(self) -> list[Fault]:
         block = self._name[0]
