@@ -16,6 +16,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -84,11 +85,13 @@ def tried(name: str, cases: Sequence[int], seed: int, work: Path) -> dict[str, A
     start, used = time.perf_counter(), _processor_seconds()
     kinds: dict[str, dict[str, Any]] = {}
     done: set[int] = set()
+    outcomes: Counter[str] = Counter()
     with progress(doing="try", unit="cases", total=len(cases)) as bar:
-        for case, faults in part.run(cases, seed, work):
+        for case, came in part.run(cases, seed, work):
             bar.update(int(case not in done))
             done.add(case)
-            for fault in faults:
+            outcomes[came.outcome] += int(bool(came.outcome))
+            for fault in came.faults:
                 kind = kinds.setdefault(fault.kind, {"kind": fault.kind, "count": 0, "case": case, "said": fault.said})
                 kind["count"] += 1
                 if kind["count"] == 1:
@@ -100,6 +103,7 @@ def tried(name: str, cases: Sequence[int], seed: int, work: Path) -> dict[str, A
         "tried": part.TRIED,
         "counts": part.COUNTS,
         "cases": len(done),
+        "outcomes": dict(sorted((+outcomes).items())),
         "faults": sum(kind["count"] for kind in ordered),
         "kinds": ordered[:SHOWN],
         "more_kinds": max(0, len(ordered) - SHOWN),

@@ -6,13 +6,13 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import Random
 
 from faults.project import command, git_project, make_project, prepare, pretend_to_encode, run_all, stage
-from faults.running import Check, Ended, Fault, Results, fork, forked, in_workers, random_of, run_script
+from faults.running import Check, Ended, Fault, Results, Tried, fork, forked, in_workers, random_of, run_script
 from hybridvae.data.downloads import download_path
 from hybridvae.errors import HybridVAEError
 from hybridvae.files import read_yaml, sha256_of, write_text
@@ -152,20 +152,24 @@ def checker(seed: int, folder: Path) -> Check:
     _interrupt(base / "project", base / "cache", folder)
     expected: dict[int, dict[str, str]] = {}
 
-    def check(case: int) -> list[Fault]:
+    def check(case: int) -> Tried:
         which = case % len(READS)
         if which not in expected:
             ended, expected[which] = _read(READS[which], base, folder)
             if ended.code != 0:
-                return [Fault("undamaged files are refused", ended.said[-300:])]
+                return Tried("failed", [Fault("undamaged files are refused", ended.said[-300:])])
         random = random_of(seed, "damage", case)
         damage = random.choice(list(DAMAGES))
         ended, found = _read(READS[which], base, folder, lambda path: _damage(path, damage, random))
         label = f"{READS[which].file}, {damage}"
         faults = [Fault(fault.kind, f"{label}: {fault.said}") for fault in ended.faults()]
-        if ended.code == 0 and found != expected[which] and "warning: " not in ended.said:
+        if ended.code != 0:
+            return Tried("refused", faults)
+        if found == expected[which]:
+            return Tried("no effect", faults)
+        if "warning: " not in ended.said:
             faults.append(Fault(f"another result without a word: {READS[which].file}", label))
-        return faults
+        return Tried("another result", faults)
 
     return check
 
@@ -192,7 +196,7 @@ def _read(
     path = next(iter(sorted((case / ("cache" if read.shared else "project")).glob(read.file))))
     if damage is not None:
         damage(path)
-    printed = []
+    printed, said = [], ""
     for step in read.steps:
         if step[0] == "hybridvae":
             ended = forked(command(case / "project", *step[1:]), folder)
@@ -200,10 +204,11 @@ def _read(
             ended = stage(case / "project", *step, said=folder)
         if ended.faults() or ended.code != 0:
             return ended, {}
+        said += ended.said
         printed.append(ended.out if step[0] == "hybridvae" else "")
     files = sorted({file for pattern in read.results for file in (case / "project").glob(pattern) if file.is_file()})
     found = {str(file.relative_to(case)): sha256_of(file) for file in files}
-    return ended, found | ({} if read.results else {"printed": "\n".join(printed)})
+    return replace(ended, said=said), found | ({} if read.results else {"printed": "\n".join(printed)})
 
 
 def _damage(path: Path, how: str, random: Random) -> None:

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from faults.project import make_project, prepare, pretend_to_encode, run_all
-from faults.running import Check, Ended, Fault, Results, ended, fork, forked, in_workers, random_of
+from faults.running import Check, Ended, Fault, Results, Tried, ended, fork, forked, in_workers, random_of
 from hybridvae.data.interactions import read_interactions, read_targets
 from hybridvae.evaluation.judge import ValidationNDCG
 from hybridvae.files import sha256_of
@@ -42,13 +42,13 @@ def checker(seed: int, folder: Path) -> Check:
     run_all(project, folder, models=["popularity"])
     alone: dict[str, str] = {}
 
-    def check(case: int) -> list[Fault]:
+    def check(case: int) -> Tried:
         name = list(BLOCKS)[case % len(BLOCKS)]
         if name not in alone:
             into = folder / f"{name}-alone"
             how = forked(partial(_fit, name, project, into, FitState(folder / "own")), into)
             if how.code != 0:
-                return how.faults()
+                return Tried("failed", how.faults())
             alone[name] = sha256_of(into / "model.safetensors")
         return _together(name, project, folder, alone[name], random_of(seed, "fits", case))
 
@@ -64,11 +64,12 @@ def _fit(name: str, project: Path, into: Path, state: FitState) -> None:
     state.forget()
 
 
-def _together(name: str, project: Path, folder: Path, expected: str, random: Random) -> list[Fault]:
+def _together(name: str, project: Path, folder: Path, expected: str, random: Random) -> Tried:
     """Two fits at a time until both have ended; a fit that was killed begins again."""
     cache, now = folder / "shared", time.monotonic()
     begin = {0: now, 1: now + random.choice([0.0, 0.05, 0.3])}  # which of the two -> when
     kill_at = sorted(now + random.uniform(0.1, 1.5) for _ in range(random.choice([0, 0, 1, 3])))
+    kills = 0
     running: dict[int, int] = {}  # process -> which
     faults: list[Fault] = []
     while running or begin:
@@ -79,6 +80,7 @@ def _together(name: str, project: Path, folder: Path, expected: str, random: Ran
             running[fork(partial(_fit, name, project, into, FitState(cache)), into)] = which
         if kill_at and running and time.monotonic() > kill_at[0]:
             kill_at.pop(0)
+            kills += 1
             os.kill(random.choice(sorted(running)), signal.SIGKILL)
         pid, status = os.waitpid(-1, os.WNOHANG) if running else (0, 0)
         if pid == 0:
@@ -92,7 +94,8 @@ def _together(name: str, project: Path, folder: Path, expected: str, random: Ran
     if not faults and (left := [str(path.relative_to(cache)) for path in cache.rglob("*") if path.is_file()]):
         faults.append(Fault("state is left behind", f"{name}: {', '.join(left)}"[:200]))
     shutil.rmtree(cache, ignore_errors=True)
-    return faults
+    how = "both alike, with kills" if kills else "both alike"
+    return Tried("failed" if faults else how, faults)
 
 
 def _wrong(how: Ended, into: Path, expected: str) -> list[Fault]:

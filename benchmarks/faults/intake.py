@@ -21,7 +21,7 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from faults.running import LONGEST_MESSAGE, Check, Fault, Results, checked, in_workers, message_faults, random_of
+from faults.running import LONGEST_MESSAGE, Check, Fault, Results, Tried, checked, in_workers, message_faults, random_of
 from hybridvae.data.cleaning import CleanConfig, clean
 
 CASES = 10_000
@@ -48,7 +48,7 @@ def checker(seed: int, folder: Path) -> Check:
     return lambda case: check(random_of(seed, "intake", case), folder)
 
 
-def check(random: Random, folder: Path) -> list[Fault]:
+def check(random: Random, folder: Path) -> Tried:
     """Clean spoilt files and look at what came of each line."""
     raw, into, scratch = folder / "raw", folder / "clean", folder / "tmp"
     for path in (raw, into, scratch):
@@ -74,7 +74,8 @@ def check(random: Random, folder: Path) -> list[Fault]:
     if report is not None:
         faults += [Fault("what is kept does not add up", said) for said in _wrong(report, into, reviews, described)]
     left = [path.name for path in [*scratch.iterdir(), *into.glob(".*")]]
-    return faults + ([Fault("something is left behind", ", ".join(left))] if left else [])
+    faults += [Fault("something is left behind", ", ".join(left))] if left else []
+    return Tried("refused" if report is None else "read", faults)
 
 
 def _wrong(report: dict[str, Any], into: Path, reviews: "Spoilt", described: "Spoilt | None") -> list[str]:

@@ -15,7 +15,7 @@ from random import Random
 from command import ROOT
 
 from faults.project import git_project, make_project
-from faults.running import Fault, Results, random_of
+from faults.running import Fault, Results, Tried, random_of
 from hybridvae.errors import HybridVAEError
 from hybridvae.files import sha256_of
 
@@ -40,9 +40,9 @@ def run(cases: Sequence[int], seed: int, work: Path) -> Results:
             yield from task.result()
 
 
-def _round(waiting: Sequence[int], seed: int, work: Path, expected: dict[str, str]) -> list[tuple[int, list[Fault]]]:
+def _round(waiting: Sequence[int], seed: int, work: Path, expected: dict[str, str]) -> list[tuple[int, Tried]]:
     """Kills of one project, or of several where one ends before it is killed, and what came of them."""
-    results: list[tuple[int, list[Fault]]] = []
+    results: list[tuple[int, Tried]] = []
     tries = 0
     while waiting:
         tries += 1
@@ -59,7 +59,8 @@ def _round(waiting: Sequence[int], seed: int, work: Path, expected: dict[str, st
         if code != 0:
             faults = [Fault("`dvc repro` fails after kills", " ".join(project.said()[-300:].split()))]
         found = [Fault(fault.kind, f"after kills {killed}: {fault.said}") for fault in faults]
-        results += [(case, []) for case in killed] + [((killed or waiting)[-1], found)]
+        results += [(case, Tried("killed", [])) for case in killed]
+        results.append(((killed or waiting)[-1], Tried("ran to its end", found)))
         shutil.rmtree(project.folder.parent)
     return results
 

@@ -15,7 +15,7 @@ import yaml
 from safetensors.numpy import load_file
 
 from faults.project import MODELS, make_project, prepare, pretend_to_encode, run_all, stage
-from faults.running import Check, Fault, Results, checked, in_workers, random_of
+from faults.running import Check, Fault, Results, Tried, checked, in_workers, random_of
 from hybridvae.config import Block
 from hybridvae.experiments.tuning import Limits, trials_of
 from hybridvae.files import read_json, read_yaml, write_text
@@ -137,10 +137,12 @@ class _Case:
         self._text = _with_value(params, name, self._value)
         self._label = f"{'.'.join(name)}: {self._value[:60]}"
 
-    def check(self) -> list[Fault]:
-        return [Fault(fault.kind, f"{self._label}: {fault.said}"[:400]) for fault in self._faults()]
+    def check(self) -> Tried:
+        tried = self._tried()
+        faults = [Fault(fault.kind, f"{self._label}: {fault.said}"[:400]) for fault in tried.faults]
+        return Tried(tried.outcome, faults)
 
-    def _faults(self) -> list[Fault]:
+    def _tried(self) -> Tried:
         """The configuration alone first, which is quick; then the stages."""
         path = self._folder / "params.yaml"
         write_text(path, self._text)
@@ -149,9 +151,10 @@ class _Case:
             self._label += ", taken"
             refused = checked(lambda: self._used(params))[1]
         if refused or (params is None and self._random.random() > ALSO_THROUGH_STAGES):
-            return refused
-        taken = params is not None and _endless(params, self._name)
-        return [Fault("a NaN or an infinity is taken", "")] * taken + self._stages()
+            return Tried("refused", refused)
+        if params is not None and _endless(params, self._name):
+            return Tried("taken", [Fault("a NaN or an infinity is taken", "")])
+        return self._through_stages()
 
     def _used(self, params: Block) -> None:
         """What no stage does: the trials of a grid, and each variant of the ablation."""
@@ -167,7 +170,7 @@ class _Case:
             for changes in params["ablation"].values():
                 create("hybridvae", {**params["hybridvae"], **changes.get("hybridvae", {})}, Context(device="cpu"))
 
-    def _stages(self) -> list[Fault]:
+    def _through_stages(self) -> Tried:
         block = self._name[0]
         steps = (
             [[step, block] for step in ("validate", "train", "evaluate")] if block in MODELS else STAGES.get(block, [])
@@ -179,10 +182,10 @@ class _Case:
         for step in steps:
             ended = stage(project, *step, said=self._folder, cpu=SECONDS, memory=MEMORY)
             if faults := ended.faults():
-                return [Fault(fault.kind, f"{step[0]}: {fault.said}") for fault in faults]
-            if ended.code != 0:  # refused in a sentence, or stopped at the limit of time
-                return []
-        return list(_no_numbers(project)) if steps else []
+                return Tried("failed", [Fault(fault.kind, f"{step[0]}: {fault.said}") for fault in faults])
+            if ended.code != 0:
+                return Tried("stopped at the limit of time" if ended.code is None else "refused by a stage", [])
+        return Tried("taken", list(_no_numbers(project)) if steps else [])
 
 
 def _with_value(params: Block, name: tuple[str, ...], value: str) -> str:

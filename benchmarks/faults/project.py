@@ -69,7 +69,8 @@ def make_project(folder: Path, data: Path, *, models: Sequence[str] = MODELS, **
         block |= {role: str(path), f"{role}_sha256": sha256_of(path)}
     write_text(folder / "sources.yaml", yaml.safe_dump({"sources": {"tiny": block}}))
     params = read_yaml(ROOT / "params.yaml")
-    for name, values in [*SMALL.items(), ("models", list(models)), *changes.items()]:
+    recommend = {"model": models[-1]}
+    for name, values in [*SMALL.items(), ("models", list(models)), ("recommend", recommend), *changes.items()]:
         params[name] = {**params[name], **values} if isinstance(values, dict) else values
     write_text(folder / "params.yaml", yaml.safe_dump(params, sort_keys=False))
 

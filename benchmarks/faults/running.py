@@ -35,8 +35,16 @@ class Fault:
     said: str
 
 
-Check = Callable[[int], list[Fault]]
-Results = Iterator[tuple[int, list[Fault]]]
+@dataclass(frozen=True)
+class Tried:
+    """What came of a case: how it ended in a word or two, which is counted, and what was wrong with it."""
+
+    outcome: str
+    faults: list[Fault]
+
+
+Check = Callable[[int], Tried]
+Results = Iterator[tuple[int, Tried]]
 
 
 def random_of(seed: int, part: str, case: int) -> Random:
@@ -64,10 +72,10 @@ def in_workers(
             busy = [worker for worker in workers if worker.case is not None]
             wait([worker.connection for worker in busy], timeout=1)
             for worker in busy:
-                case, faults = worker.case, worker.found(limit)
-                if case is not None and faults is not None:
+                case, tried = worker.case, worker.found(limit)
+                if case is not None and tried is not None:
                     worker.case = None
-                    yield case, faults
+                    yield case, tried
     finally:
         for worker in workers:
             worker.end()
@@ -94,7 +102,7 @@ class _Worker:
         self.case, self._since = case, time.monotonic()
         self.connection.send(case)
 
-    def found(self, limit: float) -> list[Fault] | None:
+    def found(self, limit: float) -> Tried | None:
         """The outcome of the case, where it has one by now.
 
         Raises:
@@ -109,15 +117,15 @@ class _Worker:
                     raise HybridVAEError("a part could not begin: see above.") from None
                 said = f"exit code {self._process.exitcode}"
                 self._start()
-                return [Fault(f"the process died: {said}", "")]
+                return Tried("died", [Fault(f"the process died: {said}", "")])
             if self._is_ready:
-                found: list[Fault] = received
+                found: Tried = received
                 return found
             self._is_ready, self._since = True, time.monotonic()
         if time.monotonic() - self._since > (limit if self._is_ready else 600):
             self.end()
             self._start()
-            return [Fault(f"no end within {limit:.0f} s", "")]
+            return Tried("no end", [Fault(f"no end within {limit:.0f} s", "")])
         return None
 
     def end(self) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from faults.project import make_project, prepare, pretend_to_encode, run_all
 from faults.requests import Request, halves, http, request
-from faults.running import Check, Fault, Results, in_workers, message_faults, random_of
+from faults.running import Check, Fault, Results, Tried, in_workers, message_faults, random_of
 from hybridvae.errors import HybridVAEError
 
 CASES = 2_000
@@ -42,8 +42,8 @@ def run(cases: Sequence[int], seed: int, work: Path) -> Results:
         since, before = time.monotonic(), server.memory()
         tasks = {threads.submit(_asked, server, request(random_of(seed, "service", case))): case for case in cases}
         for task in as_completed(tasks):
-            faults = task.result() + server.trouble()
-            yield tasks[task], faults
+            tried = task.result()
+            yield tasks[task], Tried(tried.outcome, tried.faults + server.trouble())
         found = []
         if (after := server.memory()) > before + GROWTH:
             found.append(Fault("memory grows", f"from {before:.0f} to {after:.0f} MB"))
@@ -52,7 +52,7 @@ def run(cases: Sequence[int], seed: int, work: Path) -> Results:
             found += [
                 Fault("half a request is waited for", repr(part[:60])) for part, link in waiting if _is_open(link)
             ]
-        yield cases[-1], found + server.trouble()
+        yield cases[-1], Tried("", found + server.trouble())
 
 
 def _prepared(project: Path, folder: Path) -> Check:
@@ -61,7 +61,7 @@ def _prepared(project: Path, folder: Path) -> Check:
     pretend_to_encode()
     make_project(project, folder / "data", models=MODELS)
     run_all(project, folder, models=MODELS)
-    return lambda case: []
+    return lambda case: Tried("", [])
 
 
 class _Server:
@@ -169,7 +169,7 @@ def _is_open(link: socket.socket) -> bool:
     return False
 
 
-def _asked(server: _Server, sent: Request) -> list[Fault]:
+def _asked(server: _Server, sent: Request) -> Tried:
     """What is wrong with the answer to a request."""
     label = repr(b"".join(sent.pieces)[:150])
     try:
@@ -180,14 +180,15 @@ def _asked(server: _Server, sent: Request) -> list[Fault]:
                 while (piece := link.recv(65_536)) and len(answer) < 2**24:
                     answer += piece
     except OSError as error:
-        return [Fault("no connection", f"{error}: {label}")]
+        return Tried("no connection", [Fault("no connection", f"{error}: {label}")])
     head, _, body = answer.partition(b"\r\n\r\n")
     status = re.match(rb"HTTP/1\.[01] (\d{3})", head)
     if status is None:
-        return [Fault("no answer to a whole request", label)] if sent.whole else []
+        return Tried("no answer", [Fault("no answer to a whole request", label)] * sent.whole)
     with_body = not sent.pieces[0].startswith(b"HEAD")
     found = _wrong(int(status[1]), head.decode("latin-1"), body, in_our_form=sent.whole and with_body)
-    return [Fault(fault.kind, f"{label}: {fault.said}"[:400]) for fault in found]
+    found = [Fault(fault.kind, f"{label}: {fault.said}"[:400]) for fault in found]
+    return Tried(f"{status[1][:1].decode()}xx", found)
 
 
 def _wrong(status: int, head: str, body: bytes, *, in_our_form: bool) -> list[Fault]:

@@ -297,8 +297,9 @@ def torture_table(report: Report) -> str:
     rows = []
     for name, row in report["parts"].items():
         minutes = f"{row['seconds'] / 60:,.1f}", f"{row['processor_seconds'] / 60:,.1f}"
-        rows.append([f"{name}: {row['tried']}", f"{row['cases']:,}", f"{row['faults']:,}", *minutes])
-    return table(["part", "cases", "faults", "minutes", "of the processor"], rows)
+        came = ", ".join(f"{count:,} {outcome}" for outcome, count in row["outcomes"].items())
+        rows.append([f"{name}: {row['tried']}", f"{row['cases']:,}", came, f"{row['faults']:,}", *minutes])
+    return table(["part", "cases", "what came of them", "faults", "minutes", "of the processor"], rows)
 
 
 def torture_page(report: Report) -> str:
