@@ -7,7 +7,7 @@ VENV := .venv
 # DVC and its queue call `python` and `dvc` by name, so the environment's programs come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help reproduce all test preprocess tune train-best baseline evaluate visualize run-api experiments benchmark ablation validate-judge report docs lock
+.PHONY: help reproduce all test preprocess tune train-best baseline evaluate visualize run-api experiments benchmark ablation torture validate-judge report docs lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -58,6 +58,9 @@ benchmark: $(VENV)/ready ## every model tuned, several seeds: DATASET=beauty SEE
 
 ablation: $(VENV)/ready ## HybridVAE with one thing changed at a time, on validation: DATASET=musical_instruments SEEDS=5 [EPOCHS=20]
 	python benchmarks/ablation.py $(DATASET) --seeds $(or $(SEEDS),5) $(if $(EPOCHS),--epochs $(EPOCHS))
+
+torture: $(VENV)/ready ## try to break it: spoilt input, parameters, kills, damage, requests: SEED=1 [ONLY=intake,service] [SHARE=0.1]
+	python benchmarks/torture.py --seed $(or $(SEED),1) $(if $(ONLY),--only $(ONLY)) $(if $(SHARE),--share $(SHARE))
 
 validate-judge: $(VENV)/ready ## the judge against published figures: DATA=folder with beauty_2014_5core.jsonl.gz
 	python benchmarks/validate_judge.py $(DATA)

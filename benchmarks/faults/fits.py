@@ -40,6 +40,11 @@ def checker(seed: int, folder: Path) -> Check:
     project = folder / "project"
     make_project(project, folder / "data", models=["popularity"])
     run_all(project, folder, models=["popularity"])
+    return checker_in(project, seed, folder)
+
+
+def checker_in(project: Path, seed: int, folder: Path) -> Check:
+    """What checks a case in a project of the data set `tiny` that is split and embedded."""
     alone: dict[str, str] = {}
 
     def check(case: int) -> Tried:

@@ -58,19 +58,23 @@ def checker(seed: int, folder: Path) -> Check:
     make_project(base, folder / "data")
     run_all(base, folder)
     params = read_yaml(base / "params.yaml")
-    names = _names(params)
-    return lambda case: _Case(
-        folder, base, params, names[case % len(names)], random_of(seed, "parameters", case)
-    ).check()
+    names = names_of(params)
+
+    def check(case: int) -> Tried:
+        name = names[case % len(names)]
+        tried = Case(folder, base, params, name, random_of(seed, "parameters", case))
+        return tried.configured() or tried.through_stages()
+
+    return check
 
 
-def _names(params: Block) -> list[tuple[str, ...]]:
+def names_of(params: Block) -> list[tuple[str, ...]]:
     """Every parameter, and every block, as a path of keys."""
     found: list[tuple[str, ...]] = []
     for key, value in params.items():
         found.append((key,))
         if isinstance(value, dict):
-            found += [(key, *rest) for rest in _names(value)]
+            found += [(key, *rest) for rest in names_of(value)]
     return found
 
 
@@ -125,7 +129,7 @@ def nasty(random: Random, value: Any) -> str:
     return random.choice(random.choice([near, *WORDS]))
 
 
-class _Case:
+class Case:
     """One parameter with one value."""
 
     def __init__(self, folder: Path, base: Path, params: Block, name: tuple[str, ...], random: Random) -> None:
@@ -137,24 +141,40 @@ class _Case:
         self._text = _with_value(params, name, self._value)
         self._label = f"{'.'.join(name)}: {self._value[:60]}"
 
-    def check(self) -> Tried:
-        tried = self._tried()
-        faults = [Fault(fault.kind, f"{self._label}: {fault.said}"[:400]) for fault in tried.faults]
-        return Tried(tried.outcome, faults)
-
-    def _tried(self) -> Tried:
-        """The configuration alone first, which is quick; then the stages."""
+    def configured(self) -> Tried | None:
+        """What the configuration alone says, which is quick; None where it takes the value, or to go on in any case."""
         path = self._folder / "params.yaml"
         write_text(path, self._text)
         params, refused = checked(lambda: read_params(path))
         if params is not None:
-            self._label += ", taken"
             refused = checked(lambda: self._used(params))[1]
+            if _endless(params, self._name):
+                refused.append(Fault("a NaN or an infinity is taken", ""))
         if refused or (params is None and self._random.random() > ALSO_THROUGH_STAGES):
-            return Tried("refused", refused)
-        if params is not None and _endless(params, self._name):
-            return Tried("taken", [Fault("a NaN or an infinity is taken", "")])
-        return self._through_stages()
+            return self._labelled("refused", refused)
+        return None
+
+    def through_stages(self) -> Tried:
+        """What the stages that read the parameter make of it."""
+        block = self._name[0]
+        of_model = [[step, block] for step in ("validate", "train", "evaluate")]
+        steps = of_model if block in MODELS else STAGES.get(block, [])
+        project = self._folder / "case"
+        shutil.rmtree(project, ignore_errors=True)
+        shutil.copytree(self._base, project)
+        write_text(project / "params.yaml", self._text)
+        for step in steps:
+            ended = stage(project, *step, said=self._folder, cpu=SECONDS, memory=MEMORY)
+            if faults := ended.faults():
+                return self._labelled("failed", [Fault(fault.kind, f"{step[0]}: {fault.said}") for fault in faults])
+            if ended.code != 0:
+                return self._labelled(
+                    "stopped at the limit of time" if ended.code is None else "refused by a stage", []
+                )
+        return self._labelled("taken", list(_no_numbers(project)) if steps else [])
+
+    def _labelled(self, outcome: str, faults: list[Fault]) -> Tried:
+        return Tried(outcome, [Fault(fault.kind, f"{self._label}: {fault.said}"[:400]) for fault in faults])
 
     def _used(self, params: Block) -> None:
         """What no stage does: the trials of a grid, and each variant of the ablation."""
@@ -169,23 +189,6 @@ class _Case:
         if block == "ablation":
             for changes in params["ablation"].values():
                 create("hybridvae", {**params["hybridvae"], **changes.get("hybridvae", {})}, Context(device="cpu"))
-
-    def _through_stages(self) -> Tried:
-        block = self._name[0]
-        steps = (
-            [[step, block] for step in ("validate", "train", "evaluate")] if block in MODELS else STAGES.get(block, [])
-        )
-        project = self._folder / "case"
-        shutil.rmtree(project, ignore_errors=True)
-        shutil.copytree(self._base, project)
-        write_text(project / "params.yaml", self._text)
-        for step in steps:
-            ended = stage(project, *step, said=self._folder, cpu=SECONDS, memory=MEMORY)
-            if faults := ended.faults():
-                return Tried("failed", [Fault(fault.kind, f"{step[0]}: {fault.said}") for fault in faults])
-            if ended.code != 0:
-                return Tried("stopped at the limit of time" if ended.code is None else "refused by a stage", [])
-        return Tried("taken", list(_no_numbers(project)) if steps else [])
 
 
 def _with_value(params: Block, name: tuple[str, ...], value: str) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from hybridvae.dependencies import PACKAGE
 from hybridvae.errors import HybridVAEError
 
 LONGEST_MESSAGE = 500  # characters of what a person is told
@@ -192,7 +193,7 @@ def _of_traceback(text: str) -> tuple[str, str]:
     """The exception and the innermost of our files that it came through; and what it said."""
     lines = text.splitlines()
     files = [(number, line.strip()) for number, line in enumerate(lines) if line.startswith('  File "')]
-    ours = [line for _, line in files if "/hybridvae/" in line or "/stages/" in line] or ["nowhere"]
+    ours = [line for _, line in files if str(PACKAGE) in line or "/stages/" in line] or ["nowhere"]
     place = ours[-1].removeprefix("File ").split(", ")
     file = Path(place[0].strip('"')).name
     after = files[-1][0] if files else -1  # what follows is a line of code, which is indented, and the exception

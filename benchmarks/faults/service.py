@@ -36,6 +36,11 @@ def run(cases: Sequence[int], seed: int, work: Path) -> Results:
     """See `hybridvae.service`."""
     project = work / "served"
     list(in_workers(partial(_prepared, project), [0], work / "service", processes=1))
+    yield from attack(project, cases, seed)
+
+
+def attack(project: Path, cases: Sequence[int], seed: int) -> Results:
+    """Serve the models of a project, and send it what the cases are."""
     with _served(project) as server, ThreadPoolExecutor(AT_ONCE) as threads:
         _asked(server, Request((http("POST", "/items/similar", b'{"text": "guitar"}'),), whole=True, hold=120))
         waiting = [(part, _sent(server, part)) for part in halves()]
@@ -186,12 +191,13 @@ def _asked(server: _Server, sent: Request) -> Tried:
     if status is None:
         return Tried("no answer", [Fault("no answer to a whole request", label)] * sent.whole)
     with_body = not sent.pieces[0].startswith(b"HEAD")
-    found = _wrong(int(status[1]), head.decode("latin-1"), body, in_our_form=sent.whole and with_body)
+    found = wrong(int(status[1]), head.decode("latin-1"), body, in_our_form=sent.whole and with_body)
     found = [Fault(fault.kind, f"{label}: {fault.said}"[:400]) for fault in found]
     return Tried(f"{status[1][:1].decode()}xx", found)
 
 
-def _wrong(status: int, head: str, body: bytes, *, in_our_form: bool) -> list[Fault]:
+def wrong(status: int, head: str, body: bytes, *, in_our_form: bool) -> list[Fault]:
+    """What is wrong with an answer; `in_our_form` where a 4xx must have the form of our errors."""
     if status >= 500 and status != 503:
         return [Fault(f"status {status}", body[:150].decode(errors="replace"))]
     if not (in_our_form or status == 503):
