@@ -53,29 +53,33 @@ def main() -> None:
     output = arguments.output
     if output is None and arguments.share == 1 and not arguments.case:
         output = RESULTS / "torture.json"
-    report: dict[str, Any] = {"parts": {}}
-    if output is not None and output.is_file():
-        report = read_json(output)
+    chosen: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="hybridvae-torture-") as folder:
         for name in names:
             total = import_module(f"faults.{name}").CASES
             cases = arguments.case or range(max(1, round(total * arguments.share)))
             try:
-                report["parts"][name] = tried(name, cases, arguments.seed, Path(folder))
+                chosen[name] = tried(name, cases, arguments.seed, Path(folder))
             except HybridVAEError as error:
                 sys.exit(f"torture: {name}: {error}")
-            report["parts"] = {part: report["parts"][part] for part in PARTS if part in report["parts"]}
             if output is not None:
-                write_json(output, report)
-                if output == RESULTS / "torture.json":
-                    write_text(RESULTS / "torture.md", torture_page(report))
-    chosen = {name: report["parts"][name] for name in names}
+                _keep(output, name, chosen[name])
     print(torture_table({"parts": chosen}))
     for name, row in chosen.items():
         for kind in row["kinds"]:
             print(f"{name}: {kind['count']} x {kind['kind']}, e.g. --case {kind['case']}: {kind['said']}")
     if found := sum(row["faults"] for row in chosen.values()):
         sys.exit(f"torture: {found} faults.")
+
+
+def _keep(output: Path, name: str, row: dict[str, Any]) -> None:
+    """Put a row in its place among those of other parts, which other runs may have made."""
+    rows = read_json(output)["parts"] if output.is_file() else {}
+    rows[name] = row
+    report = {"parts": {part: rows[part] for part in PARTS if part in rows}}
+    write_json(output, report)
+    if output == RESULTS / "torture.json":
+        write_text(RESULTS / "torture.md", torture_page(report))
 
 
 def tried(name: str, cases: Sequence[int], seed: int, work: Path) -> dict[str, Any]:
