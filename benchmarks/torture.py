@@ -13,6 +13,7 @@ import argparse
 import os
 import platform
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -54,6 +55,7 @@ def main() -> None:
     if output is None and arguments.share == 1 and not arguments.case:
         output = RESULTS / "torture.json"
     chosen: dict[str, Any] = {}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which ends what was started, and removes its folders
     with tempfile.TemporaryDirectory(prefix="hybridvae-torture-") as folder:
         for name in names:
             total = import_module(f"faults.{name}").CASES
