@@ -4,7 +4,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from io import StringIO
@@ -21,7 +20,7 @@ from projects import MODELS, ROOT, clone
 from hybridvae.errors import HybridVAEError
 from hybridvae.experiments.grid import points, write_parameters
 from hybridvae.experiments.listing import _up_to_date, over_seeds, plain
-from hybridvae.experiments.queue import Queue
+from hybridvae.experiments.queue import Queue, _uninterrupted, stoppable
 from hybridvae.experiments.tuning import Limits, tune
 from hybridvae.repository import Repository
 
@@ -202,7 +201,7 @@ def test_the_page_on_experiments_works_as_written(done, tmp_path, s3):
     project.run("git", "init", "--quiet", "--bare", str(tmp_path / "team.git"))
     address, server, objects = s3
     project.environment |= {"GIT_REMOTE": str(tmp_path / "team.git"), "S3_FOLDER": address, "S3_SERVER": server}
-    project.environment |= {"AWS_DEFAULT_REGION": "us-east-1"}
+    project.environment |= {"AWS_DEFAULT_REGION": "us-east-1", "COLUMNS": "120"}
     said = {}
     for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL):
         for line in block.splitlines():
@@ -295,38 +294,47 @@ def test_an_experiment_that_fails_at_once_leaves_the_figures_that_are_there(done
     assert project.run("git", "status", "--porcelain").split() == ["D", "metrics/fetch.json"]
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_a_tuning_that_is_stopped_leaves_no_process_and_goes_on(sign, done, tmp_path):
-    def project_in(folder):
-        project = project_of(done, folder / "project", {"latent_dim": [4, 8], "dropout": [0.3]})
-        project.set(grid__trial={"specified": {"epochs": 150, "patience": 150}})
-        project.commit("Longer fits")
-        return project
-
-    stopped = project_in(tmp_path / "stopped")
-    command = [sys.executable, "-m", "hybridvae", "tune", "--grid", "specified", "--jobs", "1"]
-    with (tmp_path / "said").open("w") as said:
-        process = subprocess.Popen(
-            command, cwd=stopped.folder, env=stopped.environment, stdout=said, stderr=said, start_new_session=True
-        )
-        fits = tmp_path / "stopped" / "cache" / "fits"
+def test_a_tuning_that_is_stopped_leaves_no_process_and_goes_on(done, tmp_path):
+    project = project_of(done, tmp_path / "project", {"latent_dim": [4]})
+    project.set(hybridvae__epochs=150, hybridvae__patience=150, grid__trial={"specified": {}})
+    project.commit("Longer fits")
+    command = ["python", "-m", "hybridvae", "tune", "--grid", "specified", "--jobs", "1"]
+    said, fits = tmp_path / "said", tmp_path / "cache" / "fits"
+    with said.open("w") as out:
+        process = subprocess.Popen(command, cwd=project.folder, env=project.environment, stdout=out, stderr=out)
         for _ in range(1200):
             if any(fits.glob("*/last.safetensors")) or process.poll() is not None:
                 break
             time.sleep(0.1)
-        assert process.poll() is None, (tmp_path / "said").read_text()
-        process.send_signal(sign)
+        assert process.poll() is None, said.read_text()
+        process.send_signal(signal.SIGINT)
         assert process.wait(timeout=180) == 1
-    assert not processes_in(stopped.folder)
-    assert re.search(r"hybridvae: stopped with \d of 2 runs done, .* the same command", (tmp_path / "said").read_text())
-    assert "No experiment tasks in the queue" in stopped.run("dvc", "queue", "status")
-    assert stopped.run("git", "status", "--porcelain") == ""
+    assert not processes_in(project.folder)
+    assert re.search(r"hybridvae: stopped with 0 of 1 runs done, .* the same command goes on", said.read_text())
+    assert "No experiment tasks in the queue" in project.run("dvc", "queue", "status")
+    assert project.run("git", "status", "--porcelain") == "" and any(fits.iterdir())
 
-    whole = project_in(tmp_path / "whole")
-    for project in (stopped, whole):
-        project.run(*command)
-    table = Path("plots/tuning/tiny-hybridvae-specified.csv")
-    assert (stopped.folder / table).read_bytes() == (whole.folder / table).read_bytes()
+    assert "1 trials, 1 to run" in project.run(*command) and not any(fits.iterdir())
+    tuned = pd.read_csv(project.folder / "plots/tuning/tiny-hybridvae-specified.csv")
+    whole = project_of(done, tmp_path / "whole", {})
+    whole.set(hybridvae__epochs=150, hybridvae__patience=150, hybridvae__latent_dim=4)
+    whole.run("dvc", "repro", "--single-item", "fetch", "clean", "split")
+    whole.run("dvc", "checkout", "embed")
+    whole.run("dvc", "repro", "--single-item", "validate@hybridvae")
+    assert tuned["ndcg@10"].tolist() == list(whole.json("metrics/tuning/hybridvae.json").values())
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_in_one_sentence(sign):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(HybridVAEError, match="stopped: the same command goes on from here"), stoppable():
+        signal.raise_signal(sign)
+    assert signal.getsignal(signal.SIGTERM) is before
+    done = []
+    with pytest.raises(HybridVAEError, match="stopped"), stoppable(), _uninterrupted():
+        signal.raise_signal(sign)
+        done.append("what must not be done by half")
+    assert done
 
 
 def processes_in(folder):
