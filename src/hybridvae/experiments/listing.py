@@ -94,8 +94,8 @@ def _row(repository: Repository, model: str, revision: str, stages: Mapping[str,
     code |= stages[f"validate@{model}"]["params"].get("metrics/fingerprint.json", {})
     digest = hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()[:7]
     row = {"code": digest} | _flat(blocks) | _flat(params[model] or {}) | {VALIDATION: figure}
-    if "evaluate" in done:
-        test = repository.yaml(f"metrics/test/{model}.json", revision)
+    # The run may have taken the figure out before it was known that it would come to the same.
+    if "evaluate" in done and (test := repository.yaml(f"metrics/test/{model}.json", revision)):
         row |= {column: test[column.split()[1]]["ndcg@10"]["mean"] for column in TEST}
     return row
 
