@@ -146,7 +146,7 @@ def test_a_list_is_no_longer_than_the_catalogue(served):
 
 def test_items_may_be_numbers(served, monkeypatch):
     shop = served["hybridvae"]
-    monkeypatch.setitem(shop._index, "50", 1)
+    monkeypatch.setitem(shop._index, "50", shop._index["i001"])
     assert shop.recommend([50, "i004"]).equals(shop.recommend(["i001", "i004"]))
 
 
