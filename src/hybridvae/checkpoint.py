@@ -80,6 +80,8 @@ def readable(path: Path, command: str) -> Iterator[None]:
     """
     try:
         yield
+    except UnreadableFileError:  # which says so itself
+        raise
     except _DAMAGED as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UnreadableFileError(
@@ -133,18 +135,18 @@ def read_checkpoint(
 
 
 def _check(folder: Path, about: Mapping[str, Any]) -> None:
-    """Raise an UnreadableFileError, whose message is the reason, unless every file is as it was written."""
+    """Raise a ValueError, whose message is the reason, unless every file is as it was written."""
     try:
         model_file(about["model"])
     except BadParameterError:
-        raise UnreadableFileError(f"{_ABOUT} names a model that there is not") from None
+        raise ValueError(f"{_ABOUT} names a model that there is not") from None
     if not isinstance(hashes := about.get("files_sha256"), dict):
-        raise UnreadableFileError(f"{_ABOUT} has no hashes of the files, as of an older version")
+        raise ValueError(f"{_ABOUT} has no hashes of the files, as of an older version")
     for file, wanted in hashes.items():
         if not (folder / file).is_file():
-            raise UnreadableFileError(f"{file} is missing")
+            raise ValueError(f"{file} is missing")
         if sha256_of(folder / file) != wanted:
-            raise UnreadableFileError(f"{file} is damaged: its hash is not the one in {_ABOUT}")
+            raise ValueError(f"{file} is damaged: its hash is not the one in {_ABOUT}")
 
 
 def users_sha256(interactions: Interactions) -> str:
