@@ -11,7 +11,7 @@ EVIL = "<img src=x onerror='document.title = 1'>"
 @pytest.fixture(scope="module")
 def service(done):
     with Service(done.folder) as service:
-        service.engine.known.titles[5] = EVIL  # a title is whatever somebody wrote
+        service.engine.known.titles[service.engine.item("i005")] = EVIL  # a title is whatever somebody wrote
         yield service
 
 
