@@ -129,11 +129,16 @@ def _readings(line: bytes) -> set[tuple[str, str, float, int]]:
             try:
                 value, when = float(record[rating]), record[time] * with_unit
                 if 1 <= value <= 5 and math.isfinite(when):
-                    names = str(record[user]).strip(), str(record[name]).strip()
+                    names = _name(record[user]), _name(record[name])
                     found.add((*names, float(np.float32(value)), int(when)))
             except (KeyError, TypeError, ValueError, OverflowError):
                 continue
     return found
+
+
+def _name(value: Any) -> str:
+    """An id as text; a whole number is the same name whether it is written 7 or 7.0."""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
 
 
 # --- what is spoilt ---

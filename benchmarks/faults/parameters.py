@@ -78,6 +78,7 @@ def names_of(params: Block) -> list[tuple[str, ...]]:
     return found
 
 
+GONE, TWICE, MORE = "(gone)", "(twice)", "(another beside it)"  # what happens to the parameter, rather than a value
 WORDS = (
     (".nan", ".inf", "-.inf", "1e400", "-1e400", "1e-320", "1e308", "1e39", "-1e39"),
     ("9" * 400, "-" + "9" * 400, "9" * 5000, "9223372036854775807", "9223372036854775808", "4294967296", "2147483648"),
@@ -104,29 +105,14 @@ def nasty(random: Random, value: Any) -> str:
     """YAML for a value that few expect where `value` stands."""
     near: list[str] = [json.dumps([value]), json.dumps(str(value)), "-1", "0", "1"]
     if isinstance(value, float | int) and not isinstance(value, bool):
-        near += [
-            repr(value + 1),
-            repr(-value),
-            repr(value * 1000),
-            repr(float(value)),
-            str(int(value)),
-            repr(value / 3),
-        ]
-        near += [
-            repr(value / 3),
-            repr(math.nextafter(value, math.inf)),
-            repr(math.nextafter(0, 1)),
-            "0.5",
-            "1.0",
-            "0.9999999",
-            "-1e-9",
-        ]
+        others = (value + 1, -value, value * 1000, float(value), int(value), value / 3, value * 2, value / 1000)
+        near += map(repr, (*others, math.nextafter(value, math.inf), math.nextafter(0, 1), 0.5, 1.0, 0.9999999, -1e-9))
     if isinstance(value, str):
         near += [value.upper(), f"{value} ", json.dumps(f"{value}\n"), f"[{value}, {value}]"]
     if isinstance(value, list):
         near += ["[]", "[[]]", json.dumps(value * 2), "[0]", "[-1]", "[1.5]", "[1, x]", "[.nan]", "[null]", "[true]"]
         near += ["[1000000000000]", json.dumps({"a": 1})]
-    return random.choice(random.choice([near, *WORDS]))
+    return random.choice(near if random.random() < 0.4 else random.choice([*WORDS, (GONE, TWICE, MORE)]))
 
 
 class Case:
@@ -148,7 +134,7 @@ class Case:
         params, refused = checked(lambda: read_params(path))
         if params is not None:
             refused = checked(lambda: self._used(params))[1]
-            if _endless(params, self._name):
+            if self._value not in (GONE, TWICE, MORE) and _endless(params, self._name):
                 refused.append(Fault("a NaN or an infinity is taken", ""))
         if refused or (params is None and self._random.random() > ALSO_THROUGH_STAGES):
             return self._labelled("refused", refused)
@@ -192,13 +178,23 @@ class Case:
 
 
 def _with_value(params: Block, name: tuple[str, ...], value: str) -> str:
-    """params.yaml with the YAML `value` in the place of a parameter."""
+    """params.yaml with the YAML `value` in the place of a parameter, or without it, or with it twice."""
     changed: Any = json.loads(json.dumps(params))
     inner = changed
     for key in name[:-1]:
         inner = inner[key]
-    inner[name[-1]] = "@VALUE@"
-    return yaml.safe_dump(changed, sort_keys=False, width=10**6).replace("'@VALUE@'", value)
+    usual = inner[name[-1]]
+    if value == GONE:
+        del inner[name[-1]]
+    elif value == MORE:
+        inner[f"{name[-1]}_"] = usual
+    else:
+        inner[name[-1]] = "@VALUE@"
+    text = yaml.safe_dump(changed, sort_keys=False, width=10**6)
+    if value == TWICE:
+        line = next(line for line in text.splitlines() if "@VALUE@" in line)
+        return text.replace(line, f"{line}\n{line}").replace("'@VALUE@'", json.dumps(usual))
+    return text.replace("'@VALUE@'", value)
 
 
 def _endless(params: Any, name: tuple[str, ...]) -> bool:
