@@ -1,4 +1,4 @@
-"""Fits of one configuration at the same time, on one cache, some of them killed and started again."""
+"""Fits of one configuration, or encodings of the same texts, at a time, on one cache, some of them killed."""
 
 import os
 import shutil
@@ -12,19 +12,21 @@ from typing import Any
 
 from faults.project import make_project, prepare, pretend_to_encode, run_all
 from faults.running import Check, Ended, Fault, Results, Tried, ended, fork, forked, in_workers, random_of
+from hybridvae.data import embedding
 from hybridvae.data.interactions import read_interactions, read_targets
 from hybridvae.evaluation.judge import ValidationNDCG
-from hybridvae.files import sha256_of
+from hybridvae.files import sha256_of, write_arrays
 from hybridvae.models import Context, FitState, create
 
 CASES = 100
-TRIED = "two fits of one configuration at a time, on one cache, in half of the cases with kills"
-COUNTS = "a fit that ends in an error; weights other than those of a fit alone; state that is left behind"
+TRIED = "two fits of one configuration, or encodings of the same texts, at a time on one cache, half of them with kills"
+COUNTS = "one that ends in an error; weights or vectors other than those of one alone; state that is left behind"
 BLOCKS: dict[str, dict[str, Any]] = {
     "hybridvae": {"latent_dim": 8, "hidden_dims": [16], "linear_dim": 4, "epochs": 60, "patience": 60},
     "multvae": {"latent_dim": 8, "hidden_dim": 16, "epochs": 60, "patience": 60},
     "lightgcn": {"embedding_dim": 8, "epochs": 40, "patience": 40, "validate_every": 2},
 }
+KINDS = (*BLOCKS, "texts")
 
 
 def run(cases: Sequence[int], seed: int, work: Path) -> Results:
@@ -48,10 +50,10 @@ def checker_in(project: Path, seed: int, folder: Path) -> Check:
     alone: dict[str, str] = {}
 
     def check(case: int) -> Tried:
-        name = list(BLOCKS)[case % len(BLOCKS)]
+        name = KINDS[case % len(KINDS)]
         if name not in alone:
             into = folder / f"{name}-alone"
-            how = forked(partial(_fit, name, project, into, FitState(folder / "own")), into)
+            how = forked(partial(_fit, name, project, into, folder / f"{name}-own"), into)
             if how.code != 0:
                 return Tried("failed", how.faults())
             alone[name] = sha256_of(into / "model.safetensors")
@@ -60,11 +62,17 @@ def checker_in(project: Path, seed: int, folder: Path) -> Check:
     return check
 
 
-def _fit(name: str, project: Path, into: Path, state: FitState) -> None:
-    """As the stage validate fits."""
-    fit, vectors = project / "data/split/tiny/fit", project / "data/embed/tiny/items.safetensors"
+def _fit(name: str, project: Path, into: Path, cache: Path) -> None:
+    """As the stage validate fits, or embed encodes."""
+    if name == "texts":
+        texts = [f"text number {number}" for number in range(400)]
+        vectors = embedding.embed_texts(texts, embedding.EmbedConfig(batch_size=2), cache=cache)
+        write_arrays(into / "model.safetensors", {"vectors": vectors})
+        return
+    state = FitState(cache / "fits")
+    fit, file = project / "data/split/tiny/fit", project / "data/embed/tiny/items.safetensors"
     model = create(name, BLOCKS[name], Context(seed=1, device="cpu", state=state))
-    interactions = read_interactions(fit, upto="train", vectors=vectors if model.needs_vectors else None)
+    interactions = read_interactions(fit, upto="train", vectors=file if model.needs_vectors else None)
     model.fit(interactions, validation=ValidationNDCG(interactions, read_targets(fit))).save(into)
     state.forget()
 
@@ -82,7 +90,7 @@ def _together(name: str, project: Path, folder: Path, expected: str, random: Ran
             del begin[which]
             into = folder / f"fit-{which}"
             shutil.rmtree(into, ignore_errors=True)
-            running[fork(partial(_fit, name, project, into, FitState(cache)), into)] = which
+            running[fork(partial(_fit, name, project, into, cache), into)] = which
         if kill_at and running and time.monotonic() > kill_at[0]:
             kill_at.pop(0)
             kills += 1
@@ -96,7 +104,7 @@ def _together(name: str, project: Path, folder: Path, expected: str, random: Ran
             into = folder / f"fit-{running.pop(pid)}"
             wrong = _wrong(ended(status, into), into, expected)
             faults += [Fault(fault.kind, f"{name}: {fault.said}") for fault in wrong]
-    if not faults and (left := [str(path.relative_to(cache)) for path in cache.rglob("*") if path.is_file()]):
+    if not faults and (left := [str(path.relative_to(cache)) for path in cache.glob("fits/**/*") if path.is_file()]):
         faults.append(Fault("state is left behind", f"{name}: {', '.join(left)}"[:200]))
     shutil.rmtree(cache, ignore_errors=True)
     how = "both alike, with kills" if kills else "both alike"
