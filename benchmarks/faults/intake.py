@@ -116,7 +116,7 @@ def _wrong(report: dict[str, Any], into: Path, reviews: "Spoilt", described: "Sp
 def _readings(line: bytes) -> set[tuple[str, str, float, int]]:
     """All that a line may say, read by other means than the product's and generously."""
     try:
-        record = json.loads(line)
+        record = json.loads(line, parse_int=_whole)
     except (ValueError, RecursionError):
         try:
             record = ast.literal_eval(line.decode().strip())
@@ -134,6 +134,11 @@ def _readings(line: bytes) -> set[tuple[str, str, float, int]]:
             except (KeyError, TypeError, ValueError, OverflowError):
                 continue
     return found
+
+
+def _whole(digits: str) -> int | float:
+    """A whole number, or where it has more digits than Python reads an infinity, which no field may hold."""
+    return int(digits) if len(digits) <= 4_300 else math.inf
 
 
 def _name(value: Any) -> str:
