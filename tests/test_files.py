@@ -7,17 +7,17 @@ import time
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import save_file
 
 from hybridvae.errors import UnreadableFileError
-from hybridvae.files import cache_folder, write_arrays, write_text
+from hybridvae.files import cache_folder, read_arrays, write_arrays, write_text
 
 
 def test_arrays_come_back_however_they_lie_in_memory(tmp_path):
     rows = np.arange(12, dtype=np.int32).reshape(3, 4)
     arrays = {"turned": rows.T, "every other": rows[:, ::2], "number": np.array(7), "none": rows[:0]}
     write_arrays(tmp_path / "arrays.safetensors", arrays)
-    back = load_file(tmp_path / "arrays.safetensors")
+    back = read_arrays(tmp_path / "arrays.safetensors")
     assert back.keys() == arrays.keys()
     for name, array in arrays.items():
         assert back[name].dtype == array.dtype
@@ -48,3 +48,23 @@ def test_the_cache_is_a_folder_or_said_to_be_none(tmp_path, monkeypatch):
     (tmp_path / "cache").touch()
     with pytest.raises(UnreadableFileError, match=r"cache is a file: set HYBRIDVAE_CACHE to a folder\."):
         cache_folder()
+
+
+def test_arrays_come_back_as_they_were_and_a_flipped_bit_is_noticed(tmp_path):
+    path = tmp_path / "arrays.safetensors"
+    arrays = {"vectors": np.arange(12, dtype=np.float32).reshape(3, 4), "part": np.array(2), "none": np.empty((0, 4))}
+    write_arrays(path, arrays)
+    found = read_arrays(path)
+    assert found.keys() == arrays.keys() and all(np.array_equal(found[name], arrays[name]) for name in arrays)
+    first = path.read_bytes()
+    write_arrays(path, dict(reversed(arrays.items())))
+    assert read_arrays(path).keys() == arrays.keys()
+    for place in (len(first) - 1, len(first) - 30, 4, 60):  # of the numbers and of the header
+        spoilt = bytearray(first)
+        spoilt[place] ^= 1
+        path.write_bytes(spoilt)
+        with pytest.raises(UnreadableFileError, match=r"arrays\.safetensors cannot be read"):
+            read_arrays(path)
+    save_file(arrays, path)  # as another program writes it
+    with pytest.raises(UnreadableFileError, match="do not have the hash"):
+        read_arrays(path)

@@ -203,27 +203,40 @@ def read_frame(path: Path, columns: Sequence[str] | None = None) -> "pd.DataFram
 
 
 def write_arrays(path: Path, arrays: "Mapping[str, npt.NDArray[Any]]") -> None:
-    """Write named arrays as safetensors, atomically.
+    """Write named arrays as safetensors, with a hash of them in the header, atomically.
 
     Unlike NumPy's own archives these have the same bytes under every version of Python, whose zip headers differ.
     """
     import numpy as np
     from safetensors.numpy import save_file
 
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     with atomic_path(path) as partial:
-        save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, partial)
+        save_file(arrays, partial, metadata={"sha256": _sha256_of_arrays(arrays)})
 
 
 def read_arrays(path: Path) -> "dict[str, npt.NDArray[Any]]":
     """Read what `write_arrays` wrote.
 
     Raises:
-        UnreadableFileError: it is damaged.
+        UnreadableFileError: it is damaged, or has no hash, as those of older versions.
     """
-    from safetensors.numpy import load_file
+    from safetensors import safe_open
 
-    with _readable(path):
-        return load_file(path)
+    with _readable(path), safe_open(path, framework="np") as stored:
+        arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
+        if (stored.metadata() or {}).get("sha256") != _sha256_of_arrays(arrays):
+            raise ValueError("its numbers do not have the hash that is written in it")
+        return arrays
+
+
+def _sha256_of_arrays(arrays: "Mapping[str, npt.NDArray[Any]]") -> str:
+    """A hash (64 hexadecimal digits) over names, types, shapes and bytes, whatever the order of the names."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        digest.update(array.reshape(-1).view("u1").data)
+    return digest.hexdigest()
 
 
 @contextmanager
@@ -237,7 +250,8 @@ def _readable(path: Path) -> Iterator[None]:
             if not getattr(error, "filename", None):
                 error.add_note(str(path))
             raise
-        why = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+        said = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+        why = "".join(letter if letter.isprintable() else "?" for letter in said)  # some repeat the bytes that they met
         raise UnreadableFileError(f"{path} cannot be read ({why}): {WRITTEN_AGAIN}.") from error
 
 

@@ -100,7 +100,7 @@ def _table_kind(text: str) -> str | None:
     if len(first) < 2 or (second and len(first) < 4 and len(second[0]) != len(first)):
         return None
     what = _DELIMITERS.get(delimiter, f"text with columns divided by {delimiter}")
-    columns = ", ".join(first)
+    columns = "".join(letter if letter.isprintable() else "?" for letter in ", ".join(first))
     shown = columns if len(columns) <= 80 else f"{columns[:77]}..."
     return (
         f"looks like {what} (line 1: {shown}): write each row as a JSON object in a line of its own, in pandas by "

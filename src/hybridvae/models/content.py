@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from safetensors.numpy import load_file
 from scipy import sparse
 
 from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.config import CountOrZero, Parameters, Recency, read_config
 from hybridvae.data.interactions import Interactions, by_recency
 from hybridvae.errors import BadDataError
-from hybridvae.files import write_arrays, write_json
+from hybridvae.files import read_arrays, write_arrays, write_json
 from hybridvae.models._base import Context, OnEpoch, Validation
 
 _BLOCK = 1 << 24  # similarities held at a time
@@ -95,7 +94,7 @@ class Model:
     def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
         """Read what `save` wrote."""
         model = cls(read_config(Config, folder), context)
-        model.vectors = load_file(folder / "model.safetensors")["vectors"]
+        model.vectors = read_arrays(folder / "model.safetensors")["vectors"]
         model.histories = interactions.histories
         return model
 

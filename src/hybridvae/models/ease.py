@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from safetensors.numpy import load_file
 from scipy import sparse
 
 from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.config import Parameters, Positive, Recency, read_config
 from hybridvae.data.interactions import Interactions, by_recency
 from hybridvae.errors import BadParameterError, NotEnoughMemoryError
-from hybridvae.files import write_arrays, write_json
+from hybridvae.files import read_arrays, write_arrays, write_json
 from hybridvae.models._base import Context, OnEpoch, Validation
 
 
@@ -99,7 +98,7 @@ class Model:
         """Read what `save` wrote."""
         model = cls(read_config(Config, folder), context)
         model.histories = interactions.histories
-        triangle = load_file(folder / "model.safetensors")["triangle"]
+        triangle = read_arrays(folder / "model.safetensors")["triangle"]
         size = interactions.n_items
         matrix = np.empty((size, size), dtype=np.float32)
         start = 0

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from safetensors.numpy import load_file
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.config import Epochs, Parameters, Positive, Recency, Width, read_config
 from hybridvae.data.interactions import Interactions, by_recency
-from hybridvae.files import write_arrays, write_json
+from hybridvae.files import read_arrays, write_arrays, write_json
 from hybridvae.models._base import Context, OnEpoch, Validation
 from hybridvae.seeds import derive_seed
 
@@ -98,6 +97,6 @@ class Model:
     def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
         """Read what `save` wrote."""
         model = cls(read_config(Config, folder), context)
-        model.item_factors = load_file(folder / "model.safetensors")["item_factors"]
+        model.item_factors = read_arrays(folder / "model.safetensors")["item_factors"]
         model.histories = interactions.histories
         return model

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
-from safetensors.numpy import load_file
 from scipy import sparse
 
 from hybridvae.arrays import FloatArray, IntArray, top_k
 from hybridvae.config import Count, NotNegative, Parameters, Recency, read_config
 from hybridvae.data.interactions import Interactions, by_recency
-from hybridvae.files import write_arrays, write_json
+from hybridvae.files import read_arrays, write_arrays, write_json
 from hybridvae.models._base import Context, OnEpoch, Validation
 
 _BLOCK = 1 << 24  # similarities held densely at a time
@@ -87,7 +86,7 @@ class Model:
     def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
         """Read what `save` wrote."""
         model = cls(read_config(Config, folder), context)
-        stored = load_file(folder / "model.safetensors")
+        stored = read_arrays(folder / "model.safetensors")
         shape = (interactions.n_items, interactions.n_items)
         model.similarity = sparse.csr_matrix((stored["data"], stored["indices"], stored["indptr"]), shape=shape)
         model.histories = interactions.histories

@@ -14,7 +14,6 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file
 from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,7 +22,7 @@ from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.config import Count, Epochs, NotNegative, Parameters, Positive, Width, Within
 from hybridvae.data.interactions import Interactions
 from hybridvae.device import choose_device
-from hybridvae.files import write_arrays
+from hybridvae.files import read_arrays, write_arrays
 from hybridvae.models import _training as training
 from hybridvae.models._base import Context, EpochMetrics, OnEpoch, Validation
 from hybridvae.seeds import derive_seed, random_generator
@@ -206,7 +205,8 @@ class Model:
 
     def scores(self, users: IntArray) -> FloatArray:
         """(B,) -> (B, I): inner products of propagated embeddings."""
-        scores: FloatArray = self.users[users] @ self.items.T
+        with np.errstate(over="ignore", invalid="ignore"):  # who asks finds what is not finite, and says so
+            scores: FloatArray = self.users[users] @ self.items.T
         return scores
 
     def save(self, folder: Path) -> None:
@@ -217,6 +217,6 @@ class Model:
     def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
         """Read what `save` wrote."""
         model = cls(Config(), context)
-        embeddings = load_file(folder / "model.safetensors")
+        embeddings = read_arrays(folder / "model.safetensors")
         model.users, model.items = embeddings["users"], embeddings["items"]
         return model

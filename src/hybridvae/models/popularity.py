@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from safetensors.numpy import load_file
 from scipy import sparse
 
 from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.data.interactions import Interactions
-from hybridvae.files import write_arrays
+from hybridvae.files import read_arrays, write_arrays
 from hybridvae.models._base import Context, OnEpoch, Validation
 
 
@@ -53,5 +52,5 @@ class Model:
     def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
         """Read `model.safetensors`."""
         model = cls(Config(), context)
-        model.counts = load_file(folder / "model.safetensors")["counts"]
+        model.counts = read_arrays(folder / "model.safetensors")["counts"]
         return model

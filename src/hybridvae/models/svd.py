@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.config import Epochs, NotNegative, Parameters, Positive, Width
 from hybridvae.data.interactions import Interactions
-from hybridvae.files import write_arrays
+from hybridvae.files import read_arrays, write_arrays
 from hybridvae.models._base import Context, OnEpoch, Validation
 from hybridvae.seeds import derive_seed
 
@@ -93,5 +92,5 @@ class Model:
     def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
         """Read `model.safetensors`."""
         model = cls(Config(), context)
-        model.parameters = load_file(folder / "model.safetensors")
+        model.parameters = read_arrays(folder / "model.safetensors")
         return model

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import load_file
 
 from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.checkpoint import describe_checkpoint, readable
 from hybridvae.data.interactions import Interactions
 from hybridvae.errors import HybridVAEError, UnreadableFileError, quoted
+from hybridvae.files import read_arrays
 from hybridvae.models import folds_in
 from hybridvae.recommendations import Recommendations, aged, best
 from hybridvae.service.batching import Ask, Served
@@ -196,7 +196,7 @@ class Engine:
             said = "there are no text vectors here that mean something: run `dvc repro embed` with embed.control: none."
             raise Refused(409, "no_vectors", said)
         with readable(self._vectors_file, "dvc repro embed"):
-            vectors: FloatArray = load_file(self._vectors_file)["vectors"]
+            vectors: FloatArray = read_arrays(self._vectors_file)["vectors"]
             self._must_be_one_each(vectors.shape)
         return vectors
 
