@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from hybridvae.arrays import top_k
 from hybridvae.data.interactions import Interactions
 from hybridvae.dependencies import model_file
-from hybridvae.errors import BadParameterError, HybridVAEError, UnreadableFileError
+from hybridvae.errors import WRITTEN_AGAIN, BadParameterError, HybridVAEError, UnreadableFileError
 from hybridvae.evaluation.protocols import READING_ORDER, titles
 from hybridvae.files import read_json, sha256_of, write_frame, write_json, write_text
 from hybridvae.models import Context, Recommender, folds_in, load
@@ -78,15 +78,14 @@ def readable(path: Path, command: str) -> Iterator[None]:
     Raises:
         UnreadableFileError: it cannot be read.
     """
+    again = f"run `dvc checkout --force`, or `{command}`"
     try:
         yield
-    except UnreadableFileError:  # which says so itself
-        raise
+    except UnreadableFileError as error:  # which names the file, and not yet the command
+        raise UnreadableFileError(str(error).replace(WRITTEN_AGAIN, again)) from error
     except _DAMAGED as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UnreadableFileError(
-            f"{path} cannot be read ({reason}): run `dvc checkout --force`, or `{command}`."
-        ) from error
+        raise UnreadableFileError(f"{path} cannot be read ({reason}): {again}.") from error
 
 
 def describe_checkpoint(folder: Path, known: Interactions | None = None) -> tuple[str, Interactions]:
