@@ -46,7 +46,7 @@ def main() -> None:
         "dataset": REPOSITORY.params["dataset"],
         "command": command_typed("processors"),
         "commit": REPOSITORY.git("rev-parse", "HEAD").strip(),
-        "models": list(committed),
+        "judged": list(committed),
         "processors": measured,
     }
     write_json(RESULTS / "processors.json", report)

@@ -12,7 +12,7 @@ TABLE = ROOT / "plots" / "comparison.csv"
 
 def main() -> str:
     models = PARAMS["models"]
-    test = {name: read_json(metrics("test", f"{name}.json")) for name in models}
+    test = {name: read_json(metrics("test", f"{name}.json"), "full", "sampled") for name in models}
     tests = {}
     if "hybridvae" in models:
         per_user = {name: read_frame(data("evaluate", name) / "users.parquet") for name in models}

@@ -12,7 +12,7 @@ NAME = model_name()
 
 def main() -> str:
     state = FitState(cache() / "fits")
-    epochs = read_json(data("validate", NAME) / "fit.json")["epochs"]
+    epochs = read_json(data("validate", NAME) / "fit.json", "epochs")["epochs"]
     model = create(NAME, PARAMS.get(NAME), Context(PARAMS["seed"], PARAMS["device"], state), epochs=epochs)
     interactions = read_interactions(data("split", "fit"), upto="validation", vectors=vectors_for(model))
     model.fit(interactions)
@@ -20,12 +20,12 @@ def main() -> str:
         dataset=DATASET,
         split=PARAMS["split"]["strategy"],
         seed=PARAMS["seed"],
-        source=read_json(metrics("fetch.json"))["source"],
+        source=read_json(metrics("fetch.json"), "source")["source"],
         parameters=PARAMS.get(NAME) or {},
         epochs=epochs,
         text_fields=tuple(PARAMS["text"]["fields"]) if model.needs_vectors else (),
         text_encoder=PARAMS["embed"]["model"],
-        validation=read_json(metrics("validation", f"{NAME}.json")),
+        validation=read_json(metrics("validation", f"{NAME}.json"), "full", "sampled"),
     )
     write_checkpoint(data("train", NAME), NAME, model, interactions, origin)
     state.forget()

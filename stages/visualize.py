@@ -16,13 +16,13 @@ FOLDER = ROOT / "plots" / "figures"
 
 
 def main() -> str:
-    test = {model: read_json(metrics("test", f"{model}.json")) for model in PARAMS["models"]}
+    test = {model: read_json(metrics("test", f"{model}.json"), "full", "sampled") for model in PARAMS["models"]}
     drawn = {
         "comparison": figures.comparison(comparison_frame(test), title=f"Models on {DATASET}, test part"),
         "slices": figures.slices(slices_frame(test), title=f"Who and what is served well on {DATASET}, test part"),
     }
     if "hybridvae" in PARAMS["models"]:
-        fit = read_json(data("validate", "hybridvae") / "fit.json")
+        fit = read_json(data("validate", "hybridvae") / "fit.json", "epochs", "history")
         drawn["training_curves"] = figures.training_curves(
             pd.DataFrame(fit["history"]),
             chosen=fit["epochs"],

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from hybridvae.errors import UnreadableFileError
-from hybridvae.files import cache_folder, read_arrays, write_arrays, write_text
+from hybridvae.files import cache_folder, read_arrays, read_json, write_arrays, write_text
 
 
 def test_arrays_come_back_however_they_lie_in_memory(tmp_path):
@@ -68,3 +68,21 @@ def test_arrays_come_back_as_they_were_and_a_flipped_bit_is_noticed(tmp_path):
     save_file(arrays, path)  # as another program writes it
     with pytest.raises(UnreadableFileError, match="do not have the hash"):
         read_arrays(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('"x"', "it is no JSON object"),
+        ("[]", "it is no JSON object"),
+        ('{"full": 1}', "it has no sampled"),
+        ("{", "Exp"),
+    ],
+)
+def test_json_of_another_shape_is_named(tmp_path, text, reason):
+    path = tmp_path / "ease.json"
+    path.write_text(text)
+    with pytest.raises(UnreadableFileError, match=rf"ease\.json cannot be read \({reason}"):
+        read_json(path, "full", "sampled")
+    path.write_text('{"sampled": 2, "full": 1}')
+    assert read_json(path, "full", "sampled") == {"sampled": 2, "full": 1}

@@ -111,14 +111,19 @@ def _rounded(value: Any) -> Any:
     return round(value, DECIMALS) + 0.0 if isinstance(value, float) else value  # + 0.0: there is no -0.0
 
 
-def read_json(path: Path) -> Any:
-    """Read a UTF-8 JSON file.
+def read_json(path: Path, *keys: str) -> Any:
+    """Read a UTF-8 JSON file; where keys are given, an object that has them.
 
     Raises:
-        UnreadableFileError: it is not JSON.
+        UnreadableFileError: it is not JSON, or lacks one of the keys.
     """
     with _readable(path):
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if keys and not isinstance(value, dict):
+            raise ValueError("it is no JSON object")
+        if missing := [key for key in keys if key not in value]:
+            raise ValueError(f"it has no {', '.join(missing)}")
+        return value
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

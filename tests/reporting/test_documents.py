@@ -3,7 +3,7 @@
 import pytest
 
 from hybridvae.errors import HybridVAEError
-from hybridvae.reporting.documents import ablation_overview, ablation_page, benchmark_page, overview
+from hybridvae.reporting.documents import ablation_overview, ablation_page, benchmark_page, overview, processors_table
 from hybridvae.reporting.markdown import with_section
 
 
@@ -102,3 +102,12 @@ def test_the_overview_of_ablations():
 def test_a_readme_without_the_section_says_what_to_add():
     with pytest.raises(HybridVAEError, match="no place for results"):
         with_section("nothing", "results", "table")
+
+
+def test_the_table_of_processors_says_which_models_give_the_same_file():
+    measured = {"AVX2": {"models": {"ials": {"full": 0.000004, "sampled": 0.0}}}}
+    report = {"dataset": "shop", "command": "python it.py", "judged": ["ease", "ials"], "processors": measured}
+    lines = processors_table(report).splitlines()
+    assert lines[0] == "`python it.py` on `shop`, the same seeds: every stage from nothing."
+    assert lines[2].endswith("| AVX2, full | AVX2, sampled |")
+    assert lines[4:] == ["| EASE | the same file | the same file |", "| iALS | 0.000004 | 0.000000 |"]

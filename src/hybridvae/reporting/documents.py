@@ -259,7 +259,7 @@ def processors_table(report: Report) -> str:
             for of in report["processors"].values()
             for protocol in ("full", "sampled")
         ]
-        for model in report["models"]
+        for model in report["judged"]
     ]
     how = f"`{report['command']}` on `{report['dataset']}`, the same seeds: every stage from nothing.\n\n"
     return how + table(head, rows)

@@ -15,11 +15,11 @@ def compared(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     if not (folder / "comparison.json").is_file():
         raise UnreadableFileError(f"{folder / 'comparison.json'} does not exist: run `dvc repro` first.")
-    comparison = read_json(folder / "comparison.json")
+    comparison = read_json(folder / "comparison.json", "models", "tests")
     files = {name: folder / "test" / f"{name}.json" for name in comparison["models"]}
     if missing := [name for name, file in files.items() if not file.is_file()]:
         raise UnreadableFileError(f"{folder / 'test'} lacks {', '.join(missing)}: run `dvc repro` first.")
-    test = {name: read_json(file) for name, file in files.items()}
+    test = {name: read_json(file, "dataset", "full", "sampled") for name, file in files.items()}
     if len(datasets := sorted({of_model["dataset"] for of_model in test.values()})) > 1:
         raise UnreadableFileError(f"{folder / 'test'} has figures of {' and '.join(datasets)}: run `dvc repro` first.")
     return test, comparison["tests"]
