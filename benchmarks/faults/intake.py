@@ -7,6 +7,7 @@ import io
 import json
 import lzma
 import math
+import re
 import shutil
 import tempfile
 import zipfile
@@ -119,7 +120,8 @@ def _readings(line: bytes) -> set[tuple[str, str, float, int]]:
         record = json.loads(line, parse_int=_whole)
     except (ValueError, RecursionError):
         try:
-            record = ast.literal_eval(line.decode().strip())
+            # What is no number in Python's notation either is taken as nothing, as NaN in JSON is.
+            record = ast.literal_eval(re.sub(r"-?\b(inf|nan)\b", "None", line.decode().strip()))
         except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
             return set()
     found = set()
