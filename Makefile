@@ -7,13 +7,13 @@ VENV := .venv
 # DVC and its queue call `python` and `dvc` by name, so the environment's programs come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help reproduce all test preprocess tune train-best baseline evaluate visualize run-api experiments benchmark ablation torture validate-judge report docs lock
+.PHONY: help reproduce all test mend preprocess tune train-best baseline evaluate visualize run-api experiments benchmark ablation torture validate-judge report docs lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*##/ {printf "%-16s%s\n", $$1, $$2}' Makefile
 
-reproduce: $(VENV)/ready ## from nothing to the table: set up, then run every stage that is stale
+reproduce: mend ## from nothing to the table: set up, then run every stage that is stale
 	dvc repro
 	python -m hybridvae table
 
@@ -28,25 +28,28 @@ test: $(VENV)/ready-test ## tests, ruff and mypy
 	mypy
 	pytest
 
-preprocess: $(VENV)/ready ## fetch, clean, split and embed
+mend: $(VENV)/ready ## put right what DVC left half written when it was killed; the targets that run stages begin with it
+	@python -m hybridvae mend
+
+preprocess: mend ## fetch, clean, split and embed
 	dvc repro embed
 
 tune: $(VENV)/ready ## run a grid on DVC's queue, write its winner into params.yaml: MODEL=ease DATASET=beauty GRID=specified JOBS=2
 	python -m hybridvae tune $(MODEL) $(if $(DATASET),--dataset $(DATASET)) $(if $(GRID),--grid $(GRID)) --jobs $(or $(JOBS),2)
 
-train-best: $(VENV)/ready ## HybridVAE: validate, then train on training + validation
+train-best: mend ## HybridVAE: validate, then train on training + validation
 	dvc repro train@hybridvae
 
-baseline: $(VENV)/ready ## the other models: validate, train and evaluate
+baseline: mend ## the other models: validate, train and evaluate
 	dvc repro $$(python -c "import yaml; print(*('evaluate@' + m for m in yaml.safe_load(open('params.yaml'))['models'] if m != 'hybridvae'))")
 
-evaluate: $(VENV)/ready ## judge every model on the test part and compare
+evaluate: mend ## judge every model on the test part and compare
 	dvc repro compare
 
-visualize: $(VENV)/ready ## draw the figures
+visualize: mend ## draw the figures
 	dvc repro visualize
 
-run-api: $(VENV)/ready ## make what the service needs, and serve at http://127.0.0.1:8000: MODEL=ease HOST=0.0.0.0 PORT=80
+run-api: mend ## make what the service needs, and serve at http://127.0.0.1:8000: MODEL=ease HOST=0.0.0.0 PORT=80
 	dvc repro train@$(or $(MODEL),hybridvae)
 	python -m hybridvae serve --model $(or $(MODEL),hybridvae) $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 

@@ -44,6 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     experiments.add_argument("model", nargs="?", default="hybridvae", metavar="MODEL", help="(default: %(default)s)")
     experiments.set_defaults(command=_experiments)
 
+    mend = commands.add_parser("mend", help="put right what a DVC that was killed has left half written")
+    mend.set_defaults(command=_mend)
+
     page = commands.add_parser("plots-page", help="write the page that `dvc plots` opens without a network")
     page.add_argument("path", type=Path)
     page.set_defaults(command=_plots_page)
@@ -155,6 +158,12 @@ def _experiments(arguments: argparse.Namespace) -> None:
     print(plain(table))
     if len(seeds := over_seeds(table)):
         print(f"\nmean and standard deviation over seeds\n{plain(seeds)}")
+
+
+def _mend(arguments: argparse.Namespace) -> None:
+    from hybridvae.repository import Repository
+
+    Repository(Path()).mend()
 
 
 def _plots_page(arguments: argparse.Namespace) -> None:

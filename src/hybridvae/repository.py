@@ -15,7 +15,8 @@ from typing import IO
 
 from hybridvae.config import Block
 from hybridvae.errors import HybridVAEError, UnreadableFileError, quoted
-from hybridvae.files import cache_folder, parse_yaml, read_yaml
+from hybridvae.files import cache_folder, parse_yaml, read_yaml, write_text
+from hybridvae.progress import warn
 
 _COPY = "refs/hybridvae/copy"  # of one commit on its way between a repository and a clone
 _GRACE = 10.0  # seconds in which an interrupted command may end by itself
@@ -160,10 +161,12 @@ class Repository:
         return self._checked("dvc", *arguments, threads=threads)
 
     def mend(self) -> None:
-        """Delete DVC's list of files in use where a DVC that was stopped has left half of it.
+        """Put right what a DVC that was killed has left half written, and refuses to work with.
 
-        DVC writes it anew at each step, and refuses to work with what it cannot read.
+        Its list of files in use is deleted. dvc.lock becomes the committed one, and stages that it then does not know
+        of run again, or come from DVC's run cache.
         """
+        self._mend_lock()
         file = self.root / ".dvc" / "tmp" / "rwlock"
         for wait in (1.0, 0.0):  # seconds, in which another DVC may be writing it
             try:
@@ -175,6 +178,23 @@ class Repository:
             else:
                 return
         file.unlink(missing_ok=True)
+
+    def _mend_lock(self) -> None:
+        from dvc.schema import COMPILED_LOCKFILE_SCHEMA  # by which DVC judges it
+        from voluptuous import Invalid
+
+        file = self.root / "dvc.lock"
+        if not file.is_file():
+            return
+        try:
+            COMPILED_LOCKFILE_SCHEMA(read_yaml(file))
+        except (UnreadableFileError, Invalid):
+            committed = self._call("git", "show", "HEAD:dvc.lock")
+            if committed.returncode:
+                file.unlink()
+            else:
+                write_text(file, committed.stdout)
+            warn("dvc.lock was half written: it is the committed one again, and what it does not know of runs again.")
 
     def reproduce(self, *stages: str) -> None:
         """Run stages with what they say shown as they say it.

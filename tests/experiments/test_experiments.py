@@ -357,6 +357,25 @@ def test_what_a_stopped_dvc_left_unreadable_is_mended(tmp_path):
         assert file.exists() == stays
 
 
+def test_a_lock_that_dvc_left_half_written_is_the_committed_one_again(tmp_path, capsys):
+    lock = tmp_path / "dvc.lock"
+    whole = "schema: '2.0'\nstages:\n  fetch:\n    cmd: python stages/fetch.py\n"
+    lock.write_text(whole)
+    Repository(tmp_path).mend()
+    assert lock.read_text() == whole and not capsys.readouterr().err
+    for half in (whole[:40], whole[:30] + "'", ""):
+        lock.write_text(half)
+        Repository(tmp_path).mend()
+        assert not lock.exists() and "dvc.lock was half written" in capsys.readouterr().err, half
+    lock.write_text(whole)
+    as_somebody = ["-c", "user.name=somebody", "-c", "user.email=somebody@example.org"]
+    for words in (["init", "--quiet"], ["add", "dvc.lock"], [*as_somebody, "commit", "--quiet", "--message", "Lock"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    lock.write_text(whole[:40])
+    Repository(tmp_path).mend()
+    assert lock.read_text() == whole
+
+
 def test_a_failed_run_is_looked_up_where_it_ran(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert Queue(Repository(Path()))._typed("queue", "logs", "x") == "dvc queue logs x"
