@@ -7,6 +7,7 @@ from random import Random
 
 import pandas as pd
 import pytest
+from conftest import ROOT
 from faults import intake, parameters, requests, service
 from faults.project import MODELS, make_project
 from faults.running import Ended, Fault, Tried, checked, forked, in_workers, message_faults, random_of
@@ -146,6 +147,10 @@ def test_a_case_is_the_same_again():
     assert nasty[0] == nasty[1]
 
 
+def test_every_model_is_tortured():
+    assert set(MODELS) == set(read_yaml(ROOT / "params.yaml")["models"])
+
+
 def test_the_page_says_what_was_found_and_how_to_see_it_again():
     kind = {"kind": "KeyError from a.py, in b", "count": 2, "case": 7, "said": "`x`\ny"}
     row = {
@@ -160,4 +165,3 @@ def test_the_page_says_what_was_found_and_how_to_see_it_again():
     page = torture_page({"parts": {"intake": row}})
     assert "| intake: files | 1,000 | 900 read, 100 refused | 2 | 1.5 | 1.0 |" in page
     assert "- 2 x KeyError from a.py, in b: `'x' y`, case 7" in page
-    assert len(MODELS) == 9

@@ -21,7 +21,7 @@ from hybridvae.files import read_yaml, sha256_of, write_text
 from hybridvae.service import read_engine
 from hybridvae.service.engine import Refused
 
-MODELS = ("popularity", "itemknn", "ease", "multvae", "lightgcn", "hybridvae")
+MODELS = ("popularity", "itemknn", "ease", "ease_text", "sasrec_text", "alpharec", "multvae", "lightgcn", "hybridvae")
 ADDRESS = "http://127.0.0.1:9/reviews.jsonl"  # where nobody answers: the download is in the cache
 
 

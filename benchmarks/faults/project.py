@@ -21,7 +21,10 @@ from hybridvae.arrays import FloatArray
 from hybridvae.data import embedding
 from hybridvae.files import read_yaml, sha256_of, write_text
 
-MODELS = ("popularity", "content", "itemknn", "svd", "ease", "ials", "multvae", "lightgcn", "hybridvae")
+MODELS = (
+    *("popularity", "content", "itemknn", "svd", "ials"),
+    *("ease", "ease_text", "sasrec", "sasrec_text", "lightgcn", "alpharec", "multvae", "hybridvae"),
+)
 SMALL: dict[str, Any] = {
     "dataset": "tiny",
     "device": "cpu",
@@ -29,6 +32,9 @@ SMALL: dict[str, Any] = {
     "evaluation": {"bootstrap_resamples": 20, "permutations": 50},
     "svd": {"n_factors": 4, "n_epochs": 2},
     "ials": {"factors": 8, "iterations": 2},
+    "sasrec": {"embedding_dim": 8, "epochs": 2, "validate_every": 1},
+    "sasrec_text": {"embedding_dim": 8, "epochs": 2, "validate_every": 1},
+    "alpharec": {"hidden_dim": 16, "embedding_dim": 8, "epochs": 2, "validate_every": 1},
     "multvae": {"latent_dim": 8, "hidden_dim": 16, "epochs": 2, "validate_every": 1},
     "lightgcn": {"embedding_dim": 8, "epochs": 2, "validate_every": 1},
     "hybridvae": {"latent_dim": 8, "hidden_dims": [16], "linear_dim": 4, "epochs": 2, "validate_every": 1},

@@ -109,6 +109,53 @@ def test_ease_saves_one_triangle(tmp_path):
     assert model.scores(np.arange(60)).tobytes() == again.scores(np.arange(60)).tobytes()
 
 
+def dense_ease(gram, regularization):
+    inverse = np.linalg.inv(gram + regularization * np.eye(len(gram)))
+    weights = -inverse / np.diag(inverse)
+    np.fill_diagonal(weights, 0)
+    return weights
+
+
+@pytest.mark.parametrize("form", ["collective", "additive", "cosine"])
+def test_ease_with_text_is_the_dense_formula(form, tmp_path):
+    board = random_board(30, 20)
+    board[4] = 0
+    interactions = interactions_of(board)
+    text, weight = interactions.item_vectors.astype(float), 0.7
+    block = {"regularization": 3.0, "form": form, "text_weight": weight, "text_regularization": 2.0, "whitening": 0.0}
+    model = fitted("ease_text", interactions, **block)
+    if form == "collective":
+        expected = board @ dense_ease(board.T @ board + weight * text @ text.T, 3.0)
+    elif form == "additive":
+        expected = board @ (dense_ease(board.T @ board, 3.0) + weight * dense_ease(text @ text.T, 2.0))
+    else:
+        means = (board @ text) / np.maximum(np.linalg.norm(board @ text, axis=1, keepdims=True), 1e-9)
+        expected = board @ dense_ease(board.T @ board, 3.0) + weight * means @ text.T
+    np.testing.assert_allclose(model.scores(np.arange(30)), expected, atol=2e-5)
+    model.save(tmp_path)
+    again = load("ease_text", tmp_path, interactions, Context())
+    assert np.array_equal(again.scores(np.arange(30)), model.scores(np.arange(30)))
+
+
+@pytest.mark.parametrize("form", ["collective", "additive", "cosine"])
+def test_ease_with_text_of_no_weight_is_ease(form):
+    interactions = interactions_of(random_board(30, 20))
+    plain = fitted("ease", interactions, regularization=3.0, recency=0.5)
+    model = fitted("ease_text", interactions, regularization=3.0, recency=0.5, form=form, text_weight=0.0)
+    np.testing.assert_allclose(model.scores(np.arange(30)), plain.scores(np.arange(30)), atol=1e-6)
+
+
+def test_ease_with_text_knows_an_item_that_nobody_has():
+    board = random_board(30, 20)
+    board[:, 6] = 0
+    model = fitted("ease_text", interactions_of(board), form="collective", text_weight=50.0, whitening=0.0)
+    scores = model.scores(np.arange(30))
+    evens = board[:, ::2].mean(axis=1) - board[:, 1::2].mean(axis=1)  # item 6 is even, and its vector says so
+    assert np.corrcoef(scores[:, 6], evens)[0, 1] > 0.5
+    with pytest.raises(HybridVAEError, match="ease_text reads text embeddings: fit it with item vectors"):
+        fitted("ease_text", replace(interactions_of(board), item_vectors=None))
+
+
 def test_ease_without_an_inverse_says_what_to_do():
     with pytest.raises(HybridVAEError, match=r"ease\.regularization is too small"):
         fitted("ease", interactions_of([[1, 1]]), regularization=1e-30)

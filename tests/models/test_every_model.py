@@ -62,7 +62,9 @@ def test_a_model_that_folds_in_scores_a_new_history_like_a_known_one(name):
     np.testing.assert_allclose(model.scores_of(interactions.histories[[2]]), model.scores(np.array([2])), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["content", "itemknn", "ease", "ials", "multvae", "hybridvae"])
+@pytest.mark.parametrize(
+    "name", ["content", "itemknn", "ease", "ease_text", "ials", "alpharec", "multvae", "hybridvae"]
+)
 def test_recency_asks_for_the_order_of_a_history(name, tmp_path):
     interactions = interactions_of(np.random.default_rng(0).random((20, 20)) < 0.4)
     model = fitted(name, interactions, recency=1.0)

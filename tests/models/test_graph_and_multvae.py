@@ -1,4 +1,4 @@
-"""LightGCN and Mult-VAE against dense computations of their papers' formulas."""
+"""LightGCN, AlphaRec and Mult-VAE against dense computations of their papers' formulas."""
 
 from dataclasses import replace
 
@@ -9,7 +9,9 @@ from boards import checkerboard, fitted, interactions_of
 from networks import a_bag, a_network
 from scipy import sparse
 
-from hybridvae.models import Context, create, lightgcn, multvae
+from hybridvae.errors import HybridVAEError
+from hybridvae.models import Context, alpharec, create, lightgcn, multvae
+from hybridvae.models._graph import adjacency
 
 BOARD = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0]], dtype=np.float32)
 
@@ -23,7 +25,7 @@ def dense_adjacency(board):
 
 
 def test_adjacency_by_hand():
-    found = lightgcn.adjacency(sparse.csr_matrix(BOARD)).toarray()
+    found = adjacency(sparse.csr_matrix(BOARD)).toarray()
     np.testing.assert_allclose(found, dense_adjacency(BOARD), rtol=1e-6)
     assert found[0, 3] == pytest.approx(1 / np.sqrt(2))  # user 0 has two items, item 0 one user
     assert found[0, 4] == pytest.approx(1 / 2)
@@ -54,6 +56,59 @@ def test_the_loss_is_bpr_with_l2_of_the_ego_embeddings():
         expected += -torch.log(torch.sigmoid(margin))
         expected += 0.3 * sum(ego[node] @ ego[node] for node in (user, liked, disliked)) / 2
     assert model._loss(rows).item() == pytest.approx(float(expected) / 2, rel=1e-5)
+
+
+def dense_alpharec(network, board, layers):
+    """Users and items of length 1, by the dense formulas of the paper."""
+    degrees = np.maximum(board.sum(axis=1, keepdims=True), 1)
+    text = torch.cat([torch.from_numpy(board / degrees) @ network.item_vectors, network.item_vectors])
+    nodes = network.second(torch.nn.functional.leaky_relu(network.first(text)))
+    # A user without items is a mean of nothing: the first layer's bias is no part of it.
+    nodes[: len(board)][board.sum(axis=1) == 0] = network.second(torch.zeros(network.second.in_features))
+    graph = torch.from_numpy(dense_adjacency(board).astype("f"))
+    summed = sum(torch.linalg.matrix_power(graph, power) @ nodes for power in range(layers + 1))
+    unit = torch.nn.functional.normalize(summed)
+    return unit[: len(board)], unit[len(board) :]
+
+
+def alpharec_network(layers=2):
+    torch.manual_seed(0)
+    config = alpharec.Config(hidden_dim=6, embedding_dim=5, layers=layers)
+    return alpharec.Network(sparse.csr_matrix(BOARD), torch.randn(4, 7), config)
+
+
+def test_alpharec_and_its_gradient_are_those_of_the_dense_formula():
+    network = alpharec_network()
+    weights = torch.randn(7, 5)
+    (torch.cat(network()) * weights).sum().backward()
+    found = [parameter.grad.clone() for parameter in network.parameters()]
+    network.zero_grad()
+    expected = torch.cat(dense_alpharec(network, BOARD, 2))
+    torch.testing.assert_close(torch.cat(network()), expected)
+    (expected * weights).sum().backward()
+    for gradient, parameter in zip(found, network.parameters(), strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_the_loss_of_alpharec_is_infonce_over_the_pool():
+    model = create("alpharec", {"embedding_dim": 5, "hidden_dim": 6, "temperature": 0.5}, Context(device="cpu"))
+    model.network = alpharec_network()
+    users, items = model.network()
+    cosines = users[[0, 1]] @ items[[0, 2, 3]].T / 0.5
+    expected = -torch.log_softmax(cosines, dim=1)[[0, 1], [0, 1]].mean()  # user 0 with item 0, user 1 with item 2
+    found = model._loss(torch.tensor([0, 1]), torch.tensor([0, 2, 3]), torch.tensor([0, 1]))
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("negatives", [0, 3])
+def test_alpharec_knows_a_user_by_the_history_as_the_graph_does(layers, negatives):
+    interactions = interactions_of(np.random.default_rng(0).random((20, 20)) < 0.4)
+    model = fitted("alpharec", interactions, epochs=3, layers=layers, negatives=negatives, batch_size=50)
+    users, items = dense_alpharec(model.network, interactions.positives.toarray(), layers)
+    np.testing.assert_allclose(model.scores(np.arange(20)), (users @ items.T).detach().numpy(), atol=1e-5)
+    with pytest.raises(HybridVAEError, match="alpharec reads text embeddings: fit it with item vectors"):
+        fitted("alpharec", replace(interactions, item_vectors=None))
 
 
 def test_negatives_are_neither_positives_nor_cold():

@@ -3,9 +3,10 @@
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from hybridvae.arrays import FloatArray, IntArray
@@ -31,12 +32,14 @@ class Model:
     a second matrix of that size, or could not be saved as a triangle.
     """
 
+    name: ClassVar[str] = "ease"
+    config_type: ClassVar[type[Config]] = Config
     needs_vectors = False
     folds_in = True
     seeded = False
     epochs = 0
 
-    def __init__(self, config: Config, context: Context) -> None:
+    def __init__(self, config: Any, context: Context) -> None:
         self.config = config
         self.others: FloatArray = np.zeros((0, 0), dtype=np.float32)
         self.diagonal: FloatArray = np.zeros(0, dtype=np.float32)
@@ -58,18 +61,24 @@ class Model:
         size, memory = 12 * interactions.n_items**2, _memory()
         if memory and size > memory:
             raise NotEnoughMemoryError(
-                f"ease needs a dense matrix of all items with all items, {size / 1e9:,.0f} GB for "
+                f"{self.name} needs a dense matrix of all items with all items, {size / 1e9:,.0f} GB for "
                 f"{interactions.n_items:,}, and this machine has {memory / 1e9:,.0f} GB: take it out of `models`."
             )
         self.histories = interactions.histories
-        matrix = (interactions.positives.T @ interactions.positives).astype(np.float64).toarray(order="F")
+        matrix = self._gram(interactions)
         matrix[np.diag_indices(len(matrix))] += self.config.regularization
         matrix, failed = dpotrf(matrix, lower=False, clean=False, overwrite_a=True)
         if failed:
-            raise BadParameterError("ease.regularization is too small for this data: the matrix has no inverse.")
+            raise BadParameterError(f"{self.name}.regularization is too small for this data: there is no inverse.")
         matrix, _ = dpotri(matrix, lower=False, overwrite_c=True)
         self._keep(matrix.T.astype(np.float32))  # the upper triangle by columns is the lower one by rows
         return self
+
+    def _gram(self, interactions: Interactions) -> npt.NDArray[np.float64]:
+        """X'X (I, I), by columns."""
+        gram: npt.NDArray[np.float64]
+        gram = (interactions.positives.T @ interactions.positives).astype(np.float64).toarray(order="F")
+        return gram
 
     def scores(self, users: IntArray) -> FloatArray:
         """(B,) -> (B, I)."""
@@ -83,6 +92,10 @@ class Model:
 
     def save(self, folder: Path) -> None:
         """Write `model.safetensors`, the lower triangle of P with its diagonal, row by row, and `config.json`."""
+        write_arrays(folder / "model.safetensors", self._arrays())
+        write_json(folder / "config.json", asdict(self.config))
+
+    def _arrays(self) -> dict[str, FloatArray]:
         size = len(self.diagonal)
         triangle = np.empty(size * (size + 1) // 2, dtype=np.float32)
         start = 0
@@ -90,23 +103,25 @@ class Model:
             triangle[start : start + row] = self.others[row, :row]
             triangle[start + row] = self.diagonal[row]
             start += row + 1
-        write_arrays(folder / "model.safetensors", {"triangle": triangle})
-        write_json(folder / "config.json", asdict(self.config))
+        return {"triangle": triangle}
 
     @classmethod
     def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
         """Read what `save` wrote."""
-        model = cls(read_config(Config, folder), context)
+        model = cls(read_config(cls.config_type, folder), context)
         model.histories = interactions.histories
-        triangle = read_arrays(folder / "model.safetensors")["triangle"]
-        size = interactions.n_items
+        model._take(read_arrays(folder / "model.safetensors"), interactions.n_items)
+        return model
+
+    def _take(self, arrays: dict[str, FloatArray], size: int) -> None:
+        """Take over what `_arrays` gave."""
+        triangle = arrays["triangle"]
         matrix = np.empty((size, size), dtype=np.float32)
         start = 0
         for row in range(size):
             matrix[row, : row + 1] = triangle[start : start + row + 1]
             start += row + 1
-        model._keep(matrix)
-        return model
+        self._keep(matrix)
 
     def _keep(self, matrix: FloatArray) -> None:
         """Take over a matrix whose lower triangle is that of P, in C order, and fill in the upper one."""

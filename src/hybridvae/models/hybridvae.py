@@ -17,11 +17,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hybridvae.arrays import FloatArray
 from hybridvae.config import NotNegative, Positive, Share, ShareBelowOne, Width, Within
 from hybridvae.data.interactions import Interactions
 from hybridvae.files import atomic_path, write_json
 from hybridvae.models._base import OnEpoch, Validation
+from hybridvae.models._text import whitened
 from hybridvae.models._vae import Bag, VAEConfig, VAENetwork, VAERecommender
 
 
@@ -166,31 +166,6 @@ class Network(VAENetwork):
             summed = summed + self.text(mean)
         hidden = self.hidden(summed)
         return self.mu(hidden), self.log_variance(hidden)
-
-
-def whitened(vectors: FloatArray, power: float) -> FloatArray:
-    """Centre item vectors and divide them, along each principal direction, by its deviation to the `power`.
-
-    Sentence embeddings crowd in a cone around few directions; whitened ones tell texts apart better (Su et al.
-    2021, "Whitening Sentence Representations for Better Semantics and Faster Retrieval", where power = 1).
-
-    Args:
-        vectors: (I, D).
-        power: 0 returns the vectors as they are.
-
-    Returns:
-        (I, D), scaled to a mean length of 1.
-    """
-    if not power:
-        return vectors
-    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
-    variances, directions = np.linalg.eigh(centred.T @ centred)
-    # Directions without variance, where there are fewer items than dimensions, must not be blown up.
-    deviations = np.sqrt(np.maximum(variances / max(variances[-1], np.finfo(float).tiny), 1e-8))
-    turned = centred @ (directions * deviations**-power) @ directions.T
-    length = np.linalg.norm(turned, axis=1).mean()
-    scaled: FloatArray = (turned / length if length else turned).astype(np.float32)
-    return scaled
 
 
 def _is_half(precision: str, device: torch.device) -> bool:

@@ -7,10 +7,9 @@ the graph of positives, up to `layers` steps away (equations 3 and 4, with equal
 (equation 15), with L2 regularisation of the ego embeddings of the batch alone.
 """
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from hybridvae.device import choose_device
 from hybridvae.files import read_arrays, write_arrays
 from hybridvae.models import _training as training
 from hybridvae.models._base import Context, EpochMetrics, OnEpoch, Validation
+from hybridvae.models._graph import adjacency, as_tensor, propagate
 from hybridvae.seeds import derive_seed, random_generator
 
 _NAME = "lightgcn"
@@ -44,34 +44,6 @@ class Config(Parameters):
     validate_every: Epochs = 5  # epochs
 
 
-def adjacency(positives: sparse.csr_matrix) -> sparse.csr_matrix:
-    """D^-1/2 A D^-1/2 (U + I, U + I) of the graph of users and items (He et al. 2020, equation 8)."""
-    graph = sparse.block_array([[None, positives], [positives.T, None]], format="csr", dtype=np.float32)
-    degrees = np.asarray(graph.sum(axis=1)).ravel()
-    scale = sparse.diags_array(1 / np.sqrt(np.maximum(degrees, 1)))
-    return sparse.csr_matrix(scale @ graph @ scale, dtype=np.float32)
-
-
-class _Propagate(torch.autograd.Function):
-    """X -> (X + AX + ... + A^K X) / (K + 1). A is symmetric, so the gradient goes through the same sum."""
-
-    @staticmethod
-    def forward(ctx: Any, embeddings: Tensor, graph: Tensor, layers: int) -> Tensor:
-        ctx.graph, ctx.layers = graph, layers
-        return _averaged(embeddings, graph, layers)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return _averaged(gradients[0], ctx.graph, ctx.layers), None, None
-
-
-def _averaged(embeddings: Tensor, graph: Tensor, layers: int) -> Tensor:
-    summed = embeddings
-    for _ in range(layers):  # Horner: X + A(X + A(X + ...))
-        summed = embeddings + graph @ summed
-    return summed / (layers + 1)
-
-
 class Network(nn.Module):
     """Ego embeddings (U + I, D) and the graph they are propagated on."""
 
@@ -80,16 +52,11 @@ class Network(nn.Module):
         self.layers = config.layers
         self.ego = nn.Parameter(torch.empty(sum(positives.shape), config.embedding_dim))
         nn.init.normal_(self.ego, std=0.1)
-        matrix = adjacency(positives)
-        rows, columns, values = (torch.from_numpy(array) for array in (matrix.indptr, matrix.indices, matrix.data))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-            self.graph = torch.sparse_csr_tensor(rows, columns, values, size=matrix.shape, check_invariants=True)
+        self.graph = as_tensor(adjacency(positives))
 
     def forward(self) -> Tensor:
         """The propagated embeddings (U + I, D)."""
-        propagated: Tensor = _Propagate.apply(self.ego, self.graph, self.layers)  # type: ignore[no-untyped-call]
-        return propagated
+        return propagate(self.ego, self.graph, self.layers)
 
 
 class Negatives:
