@@ -11,6 +11,23 @@ Floats = npt.NDArray[np.float64]
 _BLOCK = 1 << 22  # random numbers held at a time
 
 
+def bootstrap_means(values: Floats, weights: Floats, *, resamples: int, random: np.random.Generator) -> Floats:
+    """(R, M) weighted means of as many resamples of the users (Efron 1979).
+
+    Args:
+        values: (U, M) per-user values; weights: (U, M) or (U, 1).
+    """
+    n_users = len(values)
+    weights = np.broadcast_to(weights, values.shape)
+    stacked = np.hstack([values * weights, weights])  # one matrix product gives numerators and denominators
+    sums = np.empty((resamples, stacked.shape[1]))
+    for row in range(resamples):
+        times_drawn = np.bincount(random.integers(n_users, size=n_users), minlength=n_users)
+        sums[row] = times_drawn @ stacked
+    width = values.shape[1]
+    return sums[:, :width] / sums[:, width:]
+
+
 def bootstrap_intervals(
     values: Floats, weights: Floats, *, resamples: int, random: np.random.Generator, level: float = 0.95
 ) -> tuple[Floats, Floats, Floats]:
@@ -22,18 +39,31 @@ def bootstrap_intervals(
     Returns:
         mean, low and high, each (M,).
     """
-    n_users = len(values)
-    weights = np.broadcast_to(weights, values.shape)
-    stacked = np.hstack([values * weights, weights])  # one matrix product gives numerators and denominators
-    sums = np.empty((resamples, stacked.shape[1]))
-    for row in range(resamples):
-        times_drawn = np.bincount(random.integers(n_users, size=n_users), minlength=n_users)
-        sums[row] = times_drawn @ stacked
-    width = values.shape[1]
-    means = sums[:, :width] / sums[:, width:]
+    means = bootstrap_means(values, weights, resamples=resamples, random=random)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    weights = np.broadcast_to(weights, values.shape)
     mean = (values * weights).sum(axis=0) / weights.sum(axis=0)
     return mean, low, high
+
+
+def gain_interval(
+    before: Floats, after: Floats, weights: Floats, *, resamples: int, random: np.random.Generator, level: float = 0.95
+) -> tuple[float | None, float | None]:
+    """Percentile interval of a relative gain, the ratio of two weighted means less 1, by resampling users.
+
+    Args:
+        before, after: (U,) values of the same users, none below 0; weights: (U,).
+
+    Returns:
+        low and high; None for a bound that lies among resamples whose mean `before` is 0, which bound no gain.
+    """
+    values = np.stack([before, after], axis=1)
+    first, second = bootstrap_means(values, weights[:, None], resamples=resamples, random=random).T
+    # Of a resample with nothing in either the gain is 0, with nothing before alone it is beyond any number.
+    ratios = np.divide(second, first, out=np.where(second > 0, np.inf, 1.0), where=first > 0)
+    with np.errstate(invalid="ignore"):  # between two infinities there is no number: it is no bound either
+        low, high = np.quantile(ratios - 1, [(1 - level) / 2, (1 + level) / 2])
+    return (float(low) if np.isfinite(low) else None), (float(high) if np.isfinite(high) else None)
 
 
 def sign_flip_p(differences: Floats, *, permutations: int, random: np.random.Generator) -> float:
