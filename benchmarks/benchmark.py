@@ -29,7 +29,7 @@ from hybridvae.data.interactions import read_interactions, read_targets
 from hybridvae.data.sources import declared
 from hybridvae.data.splitting import SplitConfig
 from hybridvae.errors import BadParameterError, HybridVAEError, UnreadableFileError
-from hybridvae.evaluation.comparison import compare
+from hybridvae.evaluation.comparison import compare, compare_pairs
 from hybridvae.evaluation.intervals import EvaluationConfig, summarise, user_weights
 from hybridvae.evaluation.judge import Judgement
 from hybridvae.evaluation.slices import slices
@@ -137,7 +137,7 @@ def benchmark(arguments: argparse.Namespace) -> None:
             "ties": params["split"]["ties"],
             "seeds": seeds,
             "threads": search.threads,
-            "models": summaries(params, blocks, counts, results, split / "fit"),
+            **summaries(params, blocks, counts, results, split / "fit"),
         }
         write_json(RESULTS / f"{name}.json", report)
         print(f"benchmark: wrote {(RESULTS / name).relative_to(ROOT)}.json")
@@ -216,7 +216,11 @@ def with_earlier(tried: list[Block], earlier: list[Block]) -> list[Block]:
 def summaries(
     params: Block, blocks: dict[str, Block], counts: dict[str, int], results: dict[str, dict[int, Block]], fit: Path
 ) -> dict[str, Block]:
-    """What the results file says of each model: figures averaged over seeds, with intervals over users."""
+    """What the results file says of pairs and of each model: figures averaged over seeds, with intervals over users.
+
+    Returns:
+        "pairs", as `compare_pairs` returns them, and "models", model -> its figures.
+    """
     config = parse_config(EvaluationConfig, params["evaluation"], where="evaluation")
     seed, interactions = params["split"]["seed"], read_interactions(fit, upto="validation")
     judgements = {
@@ -242,7 +246,7 @@ def summaries(
             "train_seconds": float(np.mean(seconds)) if seconds else None,
             "device": device_of(model, blocks[model], params["device"]),
         }
-    return found
+    return {"pairs": compare_pairs(per_user, config=config, seed=seed), "models": found}
 
 
 def device_of(model: str, block: Block, device: str) -> str:

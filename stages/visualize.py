@@ -9,7 +9,7 @@ from hybridvae.files import read_json
 from hybridvae.models import Context
 from hybridvae.models.hybridvae import Model
 from hybridvae.reporting import figures
-from hybridvae.reporting.figure_data import comparison_frame, slices_frame
+from hybridvae.reporting.figure_data import comparison_frame, pairs_frame, slices_frame
 from hybridvae.reporting.user_map import users_map
 
 FOLDER = ROOT / "plots" / "figures"
@@ -17,10 +17,14 @@ FOLDER = ROOT / "plots" / "figures"
 
 def main() -> str:
     test = {model: read_json(metrics("test", f"{model}.json"), "full", "sampled") for model in PARAMS["models"]}
+    pairs = read_json(metrics("comparison.json"), "pairs")["pairs"]
     drawn = {
         "comparison": figures.comparison(comparison_frame(test), title=f"Models on {DATASET}, test part"),
         "slices": figures.slices(slices_frame(test), title=f"Who and what is served well on {DATASET}, test part"),
     }
+    if pairs:
+        frame = pairs_frame(pairs, next(iter(test.values())))
+        drawn["pairs"] = figures.pairs(frame, title=f"Does text pay? {DATASET}, test part")
     if "hybridvae" in PARAMS["models"]:
         fit = read_json(data("validate", "hybridvae") / "fit.json", "epochs", "history")
         drawn["training_curves"] = figures.training_curves(

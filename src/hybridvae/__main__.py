@@ -130,8 +130,8 @@ def _table(arguments: argparse.Namespace) -> None:
     from hybridvae.reporting.reproduction import against_committed
     from hybridvae.reporting.results import compared
 
-    test, tests = compared(arguments.metrics)
-    print(plain_report(test, tests))
+    test, tests, pairs = compared(arguments.metrics)
+    print(plain_report(test, tests, pairs))
     print(against_committed(arguments.metrics.resolve().parent, test))
 
 

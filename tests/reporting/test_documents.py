@@ -1,9 +1,21 @@
 """Pages and overviews of benchmarks and ablations, from results made up here."""
 
+import json
+import shutil
+
 import pytest
+from conftest import ROOT
 
 from hybridvae.errors import HybridVAEError
-from hybridvae.reporting.documents import ablation_overview, ablation_page, benchmark_page, overview, processors_table
+from hybridvae.reporting.documents import (
+    ablation_overview,
+    ablation_page,
+    benchmark_page,
+    documents,
+    overview,
+    pairs_overview,
+    processors_table,
+)
 from hybridvae.reporting.markdown import with_section
 
 
@@ -49,6 +61,82 @@ def test_the_page_of_a_benchmark():
     assert "| HybridVAE | 0.4000 (0.3900-0.4100) |" in page and "0.0123" in page
     assert "| Item-KNN | 0.1000 ± 0.1414 | 0.1000 ± 0.0000 | 2 | 3 | k 20 | 12 |" in page
     assert "history of under 5 (2 users)" in page and "head (3 targets)" in page
+
+
+def the_pairs(*protocols):
+    """Of the autoencoders: text adds a quarter."""
+    test = {
+        "difference": 0.05,
+        "relative": 0.25,
+        "low": 0.1,
+        "high": 0.4,
+        "effect_size": 0.3,
+        "p": 0.01,
+        "p_holm": 0.02,
+    }
+    models = {"without": {"model": "multvae", "mean": 0.2}, "with_text": {"model": "hybridvae", "mean": 0.25}}
+    return {protocol: {"autoencoder": models | test} for protocol in protocols}
+
+
+A_PAIR = "0.2000 → 0.2500 | +25.0% (+10.0% to +40.0%) | 0.0200"
+
+
+def test_the_page_of_a_benchmark_with_pairs_has_them_first():
+    report = a_report() | {"pairs": the_pairs("sampled", "full")}
+    page = benchmark_page(report, [f"toys-{kind}.svg" for kind in ("comparison", "pairs", "slices")])
+    first, rest = page.split("## Comparison")
+    assert "## Does text pay?\n\nA pair is" in first and "![toys-pairs.svg](figures/toys-pairs.svg)" in first
+    assert f"| autoencoder | Mult-VAE | HybridVAE | {A_PAIR} | {A_PAIR} |" in first and "→" not in rest
+    assert "Does text pay" not in benchmark_page(a_report(), ["toys-comparison.svg", "toys-slices.svg"])
+
+
+def test_the_overview_of_pairs_has_a_row_for_each_data_set_and_family():
+    other = a_report("fair") | {"pairs": the_pairs("full")}
+    lines = pairs_overview([a_report() | {"pairs": the_pairs("full", "sampled")}, other]).splitlines()
+    assert lines[0].startswith("A pair is") and lines[2].endswith(
+        "| p, full | NDCG@10, among 30 to 50 | gain, among 30 to 50 (95 % interval) | p, among 30 to 50 |"
+    )
+    assert lines[4] == f"| [shop](docs/benchmarks/shop.md) | autoencoder | Mult-VAE | HybridVAE | {A_PAIR} | {A_PAIR} |"
+    assert (
+        lines[5] == f"| [fair](docs/benchmarks/fair.md) | autoencoder | Mult-VAE | HybridVAE | {A_PAIR} | - | - | - |"
+    )
+    other["models"]["itemknn"]["negatives"] = {"min": 7, "max": 7}
+    assert "| NDCG@10, among negatives |" in pairs_overview([a_report() | {"pairs": the_pairs("sampled")}, other])
+
+
+def test_the_readme_shows_pairs_once_there_are_any(tmp_path):
+    shutil.copy(ROOT / "README.md", tmp_path)
+    shutil.copytree(ROOT / "metrics", tmp_path / "metrics")
+    comparison = tmp_path / "metrics/comparison.json"
+    known = {key: value for key, value in json.loads(comparison.read_text()).items() if key != "pairs"}
+    (tmp_path / "docs/benchmarks").mkdir(parents=True)
+
+    def parts(pairs, **reports):
+        comparison.write_text(json.dumps(known | pairs))
+        for name, report in reports.items():
+            (tmp_path / f"docs/benchmarks/{name}.json").write_text(json.dumps(report))
+        texts = documents(tmp_path)
+        readme = texts[tmp_path / "README.md"]
+        return texts, *(
+            readme.partition(f"<!-- {name}: begin")[2].partition(f"<!-- {name}: end")[0]
+            for name in ("pairs", "results")
+        )
+
+    _, pairs, results = parts({})
+    assert pairs == " (written by `make docs`) -->\n" and "→" not in results
+    _, pairs, results = parts(
+        {"pairs": the_pairs("full")},
+        shop=a_report(),
+        cut=a_report("cut", "global_temporal") | {"pairs": the_pairs("full")},
+    )
+    assert pairs == " (written by `make docs`) -->\n", "the pairs of other splits stand on their pages"
+    said, row, models = results.index("A pair is"), results.index(A_PAIR), results.index("All models:\n\n| model |")
+    assert said < row < models
+    texts, pairs, results = parts({"pairs": the_pairs("full")}, shop=a_report() | {"pairs": the_pairs("full")})
+    assert f"| [shop](docs/benchmarks/shop.md) | autoencoder | Mult-VAE | HybridVAE | {A_PAIR} |" in pairs
+    assert A_PAIR in results and "A pair is" not in results, "it is said above"
+    figure = tmp_path / "docs/benchmarks/figures/shop-pairs.svg"
+    assert figure in texts and "figures/shop-pairs.svg" in texts[tmp_path / "docs/benchmarks/shop.md"]
 
 
 def test_the_overview_puts_the_best_first_and_in_bold():

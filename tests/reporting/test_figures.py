@@ -8,8 +8,16 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
+from hybridvae.evaluation.families import FAMILIES
 from hybridvae.reporting import figures
-from hybridvae.reporting.figure_data import ablation_frame, comparison_frame, cost_frame, slices_frame, tuning_frame
+from hybridvae.reporting.figure_data import (
+    ablation_frame,
+    comparison_frame,
+    cost_frame,
+    pairs_frame,
+    slices_frame,
+    tuning_frame,
+)
 from hybridvae.reporting.model_titles import TITLES
 
 
@@ -38,10 +46,34 @@ def test_frames_hold_what_the_files_hold():
         ["EASE", "sampled", 0.4],
         ["mine", "sampled", 0.6],
     ]
+    assert comparison_frame({"ease_text": model_of(0.2), "ease": model_of(0.2)})["text"].tolist() == [True, False] * 2
     assert cost_frame(models, {"ease": 2.5, "mine": None})[["model", "seconds"]].values.tolist() == [["EASE", 2.5]]
     sliced = {"slices": {"history": {"5-9": {"users": 7, "targets": 9, "full": figure_of(0.5)}}}}
     slices = slices_frame({"ease": sliced, "mine": model_of(0.3)})
     assert slices[["model", "slicing", "slice", "size", "low"]].values.tolist() == [["EASE", "history", "5-9", 7, 0.49]]
+
+
+def pair_of(family, gain, *, low=-0.01, high=0.01, before=0.2):
+    means = {"without": {"model": family.without, "mean": before}}
+    means["with_text"] = {"model": family.with_text, "mean": before * (1 + gain)}
+    return means | {"relative": gain, "low": gain + low, "high": gain + high, "p_holm": 0.01}
+
+
+def test_pairs_are_read_with_their_titles():
+    linear, sequential, *_ = FAMILIES
+    unknown = {"relative": None, "low": None, "high": None}
+    pairs = {"sampled": {"linear": pair_of(linear, 0.5), "sequential": pair_of(sequential, 0.0) | unknown}}
+    pairs["full"] = {"linear": pair_of(linear, -0.5)}
+    frame = pairs_frame(pairs, {"negatives": {"min": 7, "max": 7}})
+    assert frame[["family", "panel", "before", "after", "gain"]].values.tolist()[:2] == [
+        ["linear", "Full ranking", 0.2, 0.1, -0.5],
+        ["linear", "Among 7 sampled negatives", 0.2, pytest.approx(0.3), 0.5],
+    ]
+    assert frame[["without", "with_text"]].values.tolist()[1:] == [
+        ["EASE", "EASE with text"],
+        ["SASRec", "SASRec with text"],
+    ]
+    assert frame[["gain", "low", "high"]].iloc[2].isna().all()
 
 
 def test_an_ablation_is_read_seed_by_seed():
@@ -90,6 +122,19 @@ def drawn():
     }
     yield "comparison", figures.comparison(comparison_frame(models), title="Models on a data set with a long name")
     yield "slices", figures.slices(slices_frame(models), title="Who and what is served well on amazon2023-Beauty")
+    gains = (0.02, -0.2, 0.045, 1.8)
+    pairs = {
+        name: {one.name: pair_of(one, gain) for one, gain in zip(FAMILIES, gains, strict=True)}
+        for name in ("sampled", "full", "cold")
+    }
+    pairs["cold"]["graph"] |= {"relative": None, "low": None, "high": None}
+    pairs["cold"]["linear"] |= {"high": None}
+    del pairs["sampled"]["sequential"]
+    judged = {"negatives": {"min": 12, "max": 1099}}
+    title = "Does text pay? musical_instruments-global_temporal, test part"
+    yield "pairs", figures.pairs(pairs_frame(pairs, judged), title=title)
+    del pairs["cold"]
+    yield "two panels of pairs", figures.pairs(pairs_frame(pairs, judged), title=title)
     seconds = dict(zip(names, 10.0 ** random.uniform(-2, 3.5, len(names)), strict=True))
     frame = cost_frame(models, seconds)
     yield (
@@ -156,6 +201,40 @@ def test_nothing_overlaps_and_nothing_is_cut_off(kind):
     for (one, box), (other, further) in itertools.combinations(shown, 2):
         apart = box.padded(-1.5)
         assert not apart.overlaps(further.padded(-1.5)), f"{one!r} and {other!r} overlap in {kind}"
+
+
+def test_each_model_has_a_look_of_its_own_and_families_share_colour_and_marker():
+    looks = figures._LOOKS
+    assert set(looks) == set(TITLES.values()) and len(set(looks.values())) == len(looks)
+    for family in FAMILIES:
+        without, with_text = (looks[TITLES[model]] for model in (family.without, family.with_text))
+        assert (without.colour, without.marker) == (with_text.colour, with_text.marker)
+        assert with_text.filled and not without.filled
+
+
+def test_bars_tell_models_with_text_from_those_without():
+    frame = comparison_frame(
+        {name: {"full": {"ndcg@10": figure_of(0.2)}} for name in ("ease", "ease_text", "hybridvae")}
+    )
+    figure = figures.comparison(frame, title="Three")
+    bars = [bar for bar in figure.axes[0].patches if bar.get_width() > 0]
+    assert [bar.get_hatch() for bar in bars] == [None, "////", "////"]
+    assert len({bar.get_facecolor() for bar in bars}) == 3
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "HybridVAE, with text",
+        "with text",
+        "without text",
+    ]
+
+
+def test_the_colour_of_a_pair_says_on_which_side_of_zero_its_interval_lies():
+    gains = zip(FAMILIES, (0.5, -0.5, 0.0, 0.5), strict=True)
+    pairs = {"full": {family.name: pair_of(family, gain) for family, gain in gains}}
+    pairs["full"]["autoencoder"] |= {"low": None}
+    figure = figures.pairs(pairs_frame(pairs, {}), title="Four")
+    markers = [line for line in figure.axes[0].lines if line.get_marker() in ("o", "s", "D")]
+    assert [line.get_marker() for line in markers] == ["o", "s", "D", "D"], "without a lower bound it may be zero"
+    assert [line.get_xdata()[0] for line in markers] == pytest.approx([50, -50, 0, 50])
 
 
 def test_the_same_figure_gives_the_same_bytes(tmp_path):

@@ -7,10 +7,11 @@ import shutil
 import subprocess
 import sys
 import termios
+from pathlib import Path
 
 import pytest
 import yaml
-from projects import MODELS, ROOT, clone
+from projects import MODELS, ROOT, clone, clone_with_outputs
 
 from hybridvae.data.sources import datasets, declared
 from hybridvae.errors import HybridVAEError
@@ -43,6 +44,31 @@ def test_the_report_shows_the_run_and_needs_nothing_else(done, page):
         assert locked[f"train@{model}"]["outs"][0]["md5"] in html
     assert html.count('<tr><th scope="row">train</th>') == len(MODELS), "what each fit cost"
     assert "latent_dim: 8" in html
+
+
+def test_a_run_with_both_models_of_a_family_shows_the_pair_first(done, tmp_path):
+    project = clone_with_outputs(done, tmp_path / "clone", Path(done.environment["HYBRIDVAE_CACHE"]))
+    project.set(models=[*MODELS, "multvae"], multvae__epochs=2)
+    said = project.run("dvc", "repro", "visualize")
+    pair = project.json("metrics/comparison.json")["pairs"]["full"]["autoencoder"]
+    before, after = (
+        project.json(f"metrics/test/{model}.json")["full"]["ndcg@10"]["mean"] for model in ("multvae", "hybridvae")
+    )
+    assert (pair["without"]["mean"], pair["with_text"]["mean"]) == (before, after)
+    assert pair["relative"] == pytest.approx(after / before - 1, abs=1e-4) and pair["low"] <= pair["high"]
+    row = rf"autoencoder +Mult-VAE +HybridVAE +full +{before:.4f} -> {after:.4f} "
+    for words in (said, project.run("python", "-m", "hybridvae", "table")):
+        assert re.search(row, words).start() < words.index("full/ndcg@10")
+    project.run("python", "-m", "hybridvae", "report", "report.html")
+    html = (project.folder / "report.html").read_text()
+    assert (
+        f'<th scope="row">autoencoder</th><td>Mult-VAE</td><td>HybridVAE</td><td>{before:.4f} → {after:.4f}</td>'
+        in html
+    )
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", html)
+    assert (
+        captions[0].startswith("How far NDCG@10 with text") and (project.folder / "plots/figures/pairs.png").is_file()
+    )
 
 
 def test_figures_of_two_data_sets_are_not_put_side_by_side(done, tmp_path):

@@ -9,8 +9,25 @@ import pandas as pd
 
 from hybridvae.evaluation.protocols import ABLATED, READING_ORDER, ProtocolName, titles
 from hybridvae.files import read_json
-from hybridvae.reporting.figure_data import ablation_frame, comparison_frame, cost_frame, slices_frame, tuning_frame
-from hybridvae.reporting.markdown import bold, comparison_table, table, with_section
+from hybridvae.reporting.figure_data import (
+    ablation_frame,
+    comparison_frame,
+    cost_frame,
+    pairs_frame,
+    slices_frame,
+    tuning_frame,
+)
+from hybridvae.reporting.markdown import (
+    PAIRS_SAID,
+    bold,
+    comparison_table,
+    paired_protocols,
+    pairs_head,
+    pairs_rows,
+    pairs_table,
+    table,
+    with_section,
+)
 from hybridvae.reporting.model_titles import TITLES, title_of
 from hybridvae.reporting.results import compared
 
@@ -50,9 +67,9 @@ def documents(root: Path) -> dict[Path, str]:
         if "parts" in report:
             texts[folder / "torture.md"] = torture_page(report)
     readme = (root / "README.md").read_text(encoding="utf-8")
-    test, tests = compared(root / "metrics")  # of whatever data set was compared last, so it says which
-    dataset = next(iter(test.values()))["dataset"]
-    readme = with_section(readme, "results", f"Data set `{dataset}`:\n\n{comparison_table(test, tests)}")
+    paired = [report for report in benchmarks if report["split"] == "temporal" and report.get("pairs")]
+    readme = with_section(readme, "pairs", pairs_overview(paired) if paired else "")
+    readme = with_section(readme, "results", _results(root, explained=bool(paired)))
     for section, temporal in (("benchmarks", True), ("splits", False)):
         if chosen := [report for report in benchmarks if (report["split"] == "temporal") == temporal]:
             readme = with_section(readme, section, overview(chosen))
@@ -71,6 +88,43 @@ def documents(root: Path) -> dict[Path, str]:
     return texts | {root / "README.md": readme}
 
 
+def _results(root: Path, *, explained: bool) -> str:
+    """The tables of the comparison in metrics/.
+
+    Args:
+        explained: the README says elsewhere how to read pairs.
+    """
+    test, tests, pairs = compared(root / "metrics")  # of whatever data set was compared last, so it says which
+    any_model = next(iter(test.values()))
+    parts = [f"Data set `{any_model['dataset']}`:", comparison_table(test, tests)]
+    if pairs:
+        said = [] if explained else [PAIRS_SAID]
+        parts[1:1] = [*said, pairs_table(pairs, any_model).rstrip("\n"), "All models:"]
+    return "\n\n".join(parts)
+
+
+def pairs_overview(reports: list[Report]) -> str:
+    """Whether text pays: the pairs of every report, and how to read them.
+
+    Args:
+        reports: at least one; each with pairs.
+    """
+    protocols = paired_protocols(report["pairs"] for report in reports)
+    head = ["data set", "family", *pairs_head(protocols, (_any_model(report) for report in reports))]
+    rows = [
+        [f"[{_name(report)}](docs/benchmarks/{_name(report)}.md)", *row]
+        for report in reports
+        for row in pairs_rows(report["pairs"], protocols)
+    ]
+    return f"{PAIRS_SAID}\n\n{table(head, rows)}{_by_item_id(reports)}"
+
+
+def _any_model(report: Report) -> Report:
+    """One of the models of a benchmark, for what is the same of all."""
+    models: dict[str, Report] = report["models"]
+    return next(iter(models.values()))
+
+
 def overview(reports: list[Report]) -> str:
     """NDCG@10 of every model in every report by every protocol, the best in bold and the best mean rank first."""
     columns: dict[tuple[str, ProtocolName], dict[str, float]] = {
@@ -84,7 +138,7 @@ def overview(reports: list[Report]) -> str:
     }
     columns = {key: column for key, column in columns.items() if column}
     ranks = pd.DataFrame(columns).rank(ascending=False).mean(axis=1)
-    judged = {_name(report): next(iter(report["models"].values())) for report in reports}
+    judged = {_name(report): _any_model(report) for report in reports}
     head = ["NDCG@10"] + [
         f"[{name}](docs/benchmarks/{name}.md), {titles(protocol, judged[name]).column}" for name, protocol in columns
     ]
@@ -107,14 +161,13 @@ def _by_item_id(reports: list[Report]) -> str:
 
 
 def benchmark_page(report: Report, drawn: list[str]) -> str:
-    """The page of one benchmark: comparison, seeds, configurations, slices.
+    """The page of one benchmark: pairs, comparison, seeds, configurations, slices.
 
     Args:
         drawn: the names of its figures, which lie in the folder `figures` beside it.
     """
     shown = {file.removesuffix(".svg").rpartition("-")[2]: f"![{file}](figures/{file})\n" for file in drawn}
-    models = report["models"]
-    any_model = next(iter(models.values()))
+    models, any_model = report["models"], _any_model(report)
     tests: dict[str, dict[str, Any]] = {}
     for model, of_model in models.items():
         for protocol, test in of_model["tests"].items():
@@ -134,6 +187,7 @@ def benchmark_page(report: Report, drawn: list[str]) -> str:
                 "",
                 _origin(report, _name(report)),
                 "",
+                *_pairs(report, shown),
                 "## Comparison",
                 "",
                 shown["comparison"],
@@ -156,6 +210,13 @@ def benchmark_page(report: Report, drawn: list[str]) -> str:
         ).rstrip("\n")
         + "\n"
     )
+
+
+def _pairs(report: Report, shown: dict[str, str]) -> list[str]:
+    """The lines of a benchmark's page on its pairs; none where it has no pairs."""
+    if not (pairs := report.get("pairs")):
+        return []
+    return ["## Does text pay?", "", PAIRS_SAID, "", shown["pairs"], pairs_table(pairs, _any_model(report))]
 
 
 def ablation_page(report: Report) -> str:
@@ -375,7 +436,7 @@ def _name(report: Report) -> str:
 
 
 def benchmark_figures(name: str, report: Report, tried: Report | None) -> dict[str, str]:
-    """Comparison, slices and cost of a benchmark, and the configurations of HybridVAE that it tried.
+    """Comparison, pairs, slices and cost of a benchmark, and the configurations of HybridVAE that it tried.
 
     Args:
         name: of the report, e.g. "beauty-cold_items".
@@ -385,6 +446,9 @@ def benchmark_figures(name: str, report: Report, tried: Report | None) -> dict[s
 
     models = report["models"]
     drawn = {"comparison": figures.comparison(comparison_frame(models), title=f"Models on {name}, test part")}
+    if pairs := report.get("pairs"):
+        frame = pairs_frame(pairs, _any_model(report))
+        drawn["pairs"] = figures.pairs(frame, title=f"Does text pay? {name}, test part")
     if any("slices" in of_model for of_model in models.values()):
         title = f"Who and what is served well on {name}, test part"
         drawn["slices"] = figures.slices(slices_frame(models), title=title)

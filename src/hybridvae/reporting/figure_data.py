@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from hybridvae.evaluation.families import reads_text
 from hybridvae.evaluation.protocols import ABLATED, READING_ORDER, titles
 from hybridvae.reporting.model_titles import title_of
 
@@ -12,20 +13,46 @@ _METRIC = "ndcg@10"
 
 
 def comparison_frame(models: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """NDCG@10 of every model by every protocol: columns model, protocol, panel (its title), mean, low, high.
+    """NDCG@10 of every model by every protocol: columns model, text, protocol, panel (its title), mean, low, high.
+
+    `text` is whether the model reads the text of items.
 
     Args:
         models: model -> what `metrics/test/<model>.json` or a benchmark holds of it.
     """
     return pd.DataFrame(
         [
-            {"model": title_of(model), "protocol": protocol, "panel": titles(protocol, figures).panel}
+            {"model": title_of(model), "text": reads_text(model), "protocol": protocol}
+            | {"panel": titles(protocol, figures).panel}
             | _interval(figures[protocol][_METRIC])
             for protocol in READING_ORDER
             for model, figures in models.items()
             if protocol in figures
         ]
     )
+
+
+def pairs_frame(pairs: Mapping[str, Mapping[str, Any]], judged: Mapping[str, Any]) -> pd.DataFrame:
+    """What text adds: columns family, without, with_text, protocol, panel, before, after, gain, low, high.
+
+    `without` and `with_text` are titles of models, `before` and `after` are their NDCG@10, `gain` is the ratio of these
+    less 1, between low and high; what is not known is NaN.
+
+    Args:
+        pairs: as `compare_pairs` returns them.
+        judged: what `titles` takes: the results of any of the models.
+    """
+    frame = pd.DataFrame(
+        [
+            {"family": family, "protocol": protocol, "panel": titles(protocol, judged).panel}
+            | {name: title_of(pair[name]["model"]) for name in ("without", "with_text")}
+            | {"before": pair["without"]["mean"], "after": pair["with_text"]["mean"]}
+            | {"gain": pair["relative"], "low": pair["low"], "high": pair["high"]}
+            for protocol in READING_ORDER
+            for family, pair in pairs.get(protocol, {}).items()
+        ]
+    )
+    return frame.astype({"gain": float, "low": float, "high": float})
 
 
 def slices_frame(models: Mapping[str, Mapping[str, Any]], *, protocol: str = "full") -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Figures. Each is drawn by a function that takes a data frame, so that a notebook can call it."""
 
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from textwrap import fill
@@ -10,26 +11,53 @@ import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from hybridvae.evaluation.families import FAMILIES
 from hybridvae.evaluation.protocols import ABLATED
 from hybridvae.files import atomic_path, write_text
+from hybridvae.reporting.model_titles import title_of
 
 # Okabe & Ito's colours, told apart by colour-blind readers, and markers for those who print in grey.
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
+BLUE, ORANGE, GREEN, GREY, SKY = "#0072B2", "#D55E00", "#009E73", "#999999", "#56B4E9"
 _HYBRID = "HybridVAE"
-_LOOKS = {
-    _HYBRID: (BLUE, "o"),
-    "EASE": (ORANGE, "s"),
-    "iALS": (GREEN, "^"),
-    "LightGCN": ("#CC79A7", "D"),
-    "Mult-VAE": ("#E69F00", "v"),
-    "Item-KNN": ("#56B4E9", "P"),
-    "Content-KNN": ("#000000", "X"),
-    "Popularity": ("#777777", "d"),
-    "SVD": ("#B0B0B0", "p"),
+_HATCH = "////"  # of bars with text, for those who print in grey
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How the markers of a model look: the models of a family are alike, but filled where they read text."""
+
+    colour: str
+    marker: str
+    filled: bool = True
+
+    @property
+    def style(self) -> dict[str, Any]:
+        """What `errorbar` takes."""
+        inside = self.colour if self.filled else "white"
+        return {"color": self.colour, "marker": self.marker, "markerfacecolor": inside, "linestyle": "none"}
+
+
+_OF_FAMILIES = {
+    "linear": (ORANGE, "s"),
+    "sequential": (GREEN, "^"),
+    "graph": ("#CC79A7", "D"),
+    "autoencoder": (BLUE, "o"),
 }
-_OTHER_LOOK = ("#8C6D31", "h")
+_LOOKS = {
+    "iALS": _Look("#E69F00", "v", filled=False),
+    "Item-KNN": _Look(SKY, "P", filled=False),
+    "Content-KNN": _Look("#000000", "X"),
+    "Popularity": _Look("#777777", "d", filled=False),
+    "SVD": _Look("#777777", "p", filled=False),
+}
+for _family in FAMILIES:
+    _LOOKS[title_of(_family.without)] = _Look(*_OF_FAMILIES[_family.name], filled=False)
+    _LOOKS[title_of(_family.with_text)] = _Look(*_OF_FAMILIES[_family.name])
+_OTHER_LOOK = _Look("#8C6D31", "h", filled=False)
 _STYLE: Any = {
     "font.size": 11,
     "axes.titlesize": 12,
@@ -39,6 +67,7 @@ _STYLE: Any = {
     "grid.color": "#e5e5e5",
     "axes.axisbelow": True,
     "svg.hashsalt": "hybridvae",  # the same picture gives the same bytes
+    "hatch.linewidth": 0.7,
     "legend.edgecolor": "none",
     "legend.framealpha": 1.0,  # curves must not run through the words
 }
@@ -83,12 +112,13 @@ def comparison(values: pd.DataFrame, *, title: str) -> Figure:
     """NDCG@10 of all models with 95 % intervals, a panel a protocol, the best by the first protocol at the top.
 
     Args:
-        values: rows of model, protocol, panel (its title), mean, low, high; a model that a protocol does not judge has
-            no row there.
+        values: rows of model, text (whether it reads the text of items), protocol, panel (its title), mean, low, high;
+            a model that a protocol does not judge has no row there.
     """
     protocols = list(dict.fromkeys(values["protocol"]))
     first = values[values["protocol"] == protocols[0]].sort_values("mean", kind="stable")["model"].tolist()
     order = [model for model in dict.fromkeys(values["model"]) if model not in first] + first
+    with_text = set(values.loc[values["text"], "model"])
     with mpl.rc_context(_STYLE):
         layout = ConstrainedLayoutEngine(wspace=0.08)
         figure = Figure(figsize=(4.6 * len(protocols) + 0.8, 1.6 + 0.42 * len(order)), layout=layout)
@@ -97,8 +127,9 @@ def comparison(values: pd.DataFrame, *, title: str) -> Figure:
             chosen = values[values["protocol"] == protocol]
             rows = chosen.set_index("model").reindex(order)
             errors = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
-            colours = [BLUE if model == _HYBRID else GREY for model in order]
-            panel.barh(order, rows["mean"], xerr=errors, color=colours, capsize=3, height=0.65)
+            bars = panel.barh(order, rows["mean"], xerr=errors, capsize=3, height=0.65)
+            for bar, model in zip(bars, order, strict=True):
+                bar.set(**_bar(model, text=model in with_text))
             for place, (mean, high) in enumerate(zip(rows["mean"], rows["high"], strict=True)):
                 said, x = ("not judged", 0) if pd.isna(mean) else (f"{mean:.3f}", high)
                 panel.annotate(said, (x, place), (6, 0), textcoords="offset points", va="center", fontsize=10)
@@ -106,6 +137,66 @@ def comparison(values: pd.DataFrame, *, title: str) -> Figure:
             panel.set_xlim(0, 1.2 * rows["high"].max())
             panel.xaxis.set_major_locator(MaxNLocator(5))
             panel.grid(visible=False, axis="y")
+        legend = {"with text": _bar("", text=True), "without text": _bar("", text=False)}
+        if _HYBRID in order:
+            legend = {f"{_HYBRID}, with text": _bar(_HYBRID, text=True)} | legend
+        patches = [Patch(label=said, **look) for said, look in legend.items()]
+        figure.legend(handles=patches, loc="outside lower center", ncols=len(patches))
+        figure.suptitle(title)
+    return figure
+
+
+def _bar(model: str, *, text: bool) -> dict[str, Any]:
+    """The look of a model's bar, which says whether the model reads text."""
+    colour = BLUE if model == _HYBRID else SKY if text else GREY
+    return {"facecolor": colour, "edgecolor": "white", "linewidth": 0, "hatch": _HATCH if text else None}
+
+
+def pairs(values: pd.DataFrame, *, title: str) -> Figure:
+    """The gain of NDCG@10 by text with its 95 % interval, a panel a protocol, a row a family.
+
+    Args:
+        values: rows of family, without, with_text (titles), protocol, panel (its title), before, after (NDCG@10 without
+            and with text), gain, low, high (0.1: a tenth more); NaN where there is no such number.
+    """
+    families = list(dict.fromkeys(values["family"]))
+    protocols = list(dict.fromkeys(values["protocol"]))
+    names = values.drop_duplicates("family").set_index("family")
+    # Three answers, told apart by colour, marker and filling.
+    above, below, undecided = (f"the interval {word} zero" for word in ("is above", "is below", "holds"))
+    looks = {above: _Look(BLUE, "o"), below: _Look(ORANGE, "s"), undecided: _Look("#555555", "D", filled=False)}
+    with mpl.rc_context(_STYLE):
+        layout = ConstrainedLayoutEngine(wspace=0.05)
+        figure = Figure(figsize=(4.8 * len(protocols) + 1.6, 1.9 + 0.6 * len(families)), layout=layout)
+        panels = figure.subplots(1, len(protocols), sharey=True, squeeze=False)[0]
+        seen = set()
+        for panel, protocol in zip(panels, protocols, strict=True):
+            rows = values[values["protocol"] == protocol].set_index("family").reindex(families)
+            panel.axvline(0, color="#333333", linewidth=1)
+            for place, row in enumerate(rows.to_dict("records")):
+                said = "not judged" if pd.isna(row["before"]) else f"{row['before']:.4f} → {row['after']:.4f}"
+                if not pd.isna(row["gain"]):
+                    answer = above if row["low"] > 0 else below if row["high"] < 0 else undecided
+                    seen.add(answer)
+                    gain, low, high = (100 * row[key] for key in ("gain", "low", "high"))
+                    # An end without a bound is not drawn: no axis could show it.
+                    ends = [[0 if pd.isna(low) else gain - low], [0 if pd.isna(high) else high - gain]]
+                    panel.errorbar(
+                        gain, place, xerr=ends, capsize=4, markersize=8, elinewidth=1.6, **looks[answer].style
+                    )
+                    said = f"{gain:+.1f} %\n{said}"
+                beside = panel.get_yaxis_transform()  # x in widths of the panel: the words are a column of their own
+                panel.text(1.02, place, said, transform=beside, va="center", fontsize=10)
+            panel.set(title=rows["panel"].dropna().iloc[0], xlabel="gain of NDCG@10, %, with 95 % interval")
+            panel.set_ylim(len(families) - 0.6, -0.7)  # the first family at the top
+            panel.margins(x=0.08)
+            panel.xaxis.set_major_locator(MaxNLocator(5))
+            panel.grid(visible=False, axis="y")
+        labels = [f"{one}:\n{names['without'][one]} → {names['with_text'][one]}" for one in families]
+        panels[0].set_yticks(range(len(families)), labels)
+        handles = [Line2D([], [], markersize=8, label=said, **looks[said].style) for said in looks if said in seen]
+        if handles:
+            figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
         figure.suptitle(title)
     return figure
 
@@ -121,8 +212,8 @@ def slices(values: pd.DataFrame, *, title: str) -> Figure:
         "popularity": ("Targets by the popularity of their item", "a third of all positives each (and targets)"),
     }
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(11, 4.8), layout="constrained")
-        panels = figure.subplots(1, 2)
+        figure = Figure(figsize=(11, 7.6), layout=ConstrainedLayoutEngine(hspace=0.06))
+        panels = figure.subplots(2, 1)  # one above the other: a dozen models need the width
         models = list(dict.fromkeys(values["model"]))
         for panel, (slicing, (heading, what)) in zip(panels, ways.items(), strict=True):
             chosen = values[values["slicing"] == slicing]
@@ -130,15 +221,12 @@ def slices(values: pd.DataFrame, *, title: str) -> Figure:
             sizes = chosen.drop_duplicates("slice").set_index("slice")["size"]
             for number, model in enumerate(models):
                 rows = chosen[chosen["model"] == model].set_index("slice").reindex(names)
-                colour, marker = _LOOKS.get(model, _OTHER_LOOK)
-                shift = 0.6 * (number - (len(models) - 1) / 2) / len(models)  # so that whiskers stand side by side
+                shift = 0.76 * (number - (len(models) - 1) / 2) / len(models)  # so that whiskers stand side by side
                 panel.errorbar(
                     [place + shift for place in range(len(names))],
                     rows["mean"],
                     yerr=[rows["mean"] - rows["low"], rows["high"] - rows["mean"]],
-                    color=colour,
-                    marker=marker,
-                    linestyle="none",
+                    **_LOOKS.get(model, _OTHER_LOOK).style,
                     elinewidth=1.2,
                     markersize=8 if model == _HYBRID else 6,
                     label=model,
@@ -151,7 +239,7 @@ def slices(values: pd.DataFrame, *, title: str) -> Figure:
             panel.set(title=heading, xlabel=what, ylim=(0, None))
             panel.set_xlim(-0.5, len(names) - 0.5)
             panel.grid(visible=False, axis="x")
-        panels[0].set_ylabel("NDCG@10, full ranking, with 95 % interval")
+            panel.set_ylabel("NDCG@10, full ranking,\nwith 95 % interval")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
         figure.suptitle(title)
     return figure
@@ -168,14 +256,11 @@ def cost(values: pd.DataFrame, *, title: str, subtitle: str) -> Figure:
         figure = Figure(figsize=(8, 4.6), layout="constrained")
         panel = figure.subplots()
         for row in values.to_dict("records"):
-            colour, marker = _LOOKS.get(row["model"], _OTHER_LOOK)
             panel.errorbar(
                 row["seconds"],
                 row["mean"],
                 yerr=[[row["mean"] - row["low"]], [row["high"] - row["mean"]]],
-                color=colour,
-                marker=marker,
-                linestyle="none",
+                **_LOOKS.get(row["model"], _OTHER_LOOK).style,
                 capsize=3,
                 markersize=9,
                 label=row["model"],

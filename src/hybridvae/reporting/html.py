@@ -18,6 +18,7 @@ from hybridvae.evaluation.comparison import metrics_table
 from hybridvae.evaluation.protocols import READING_ORDER, shared_protocols, titles
 from hybridvae.files import read_json, write_text
 from hybridvae.reporting.figure_data import ablation_frame, cost_frame
+from hybridvae.reporting.markdown import PAIRS_SAID, paired_protocols, pairs_head, pairs_rows
 from hybridvae.reporting.model_titles import title_of
 from hybridvae.reporting.results import compared
 from hybridvae.repository import Repository
@@ -37,7 +38,8 @@ _STAGES = ("fetch", "clean", "split", "embed", "validate", "train", "evaluate", 
 _BLOCKS = ("clean", "split", "text", "embed", "evaluation", "recommend")  # and those of the models
 _OF_A_MODEL = ("validate", "train", "evaluate")
 _CAPTIONS = {
-    "comparison": "NDCG@10 of every model with 95 % bootstrap intervals over users.",
+    "pairs": "How far NDCG@10 with text is above that without, with 95 % bootstrap intervals over users.",
+    "comparison": "NDCG@10 of every model, with text or without, with 95 % bootstrap intervals over users.",
     "slices": "The same by the length of the user's history and by the popularity of the item asked for.",
     "training_curves": "The fit that chose the number of epochs. It sees the training part alone.",
     "users": "Every dot is a user; the map keeps neighbours together and nothing else.",
@@ -61,8 +63,9 @@ def write_report(root: Path, path: Path, *, cache: Path) -> None:
 
     repository = Repository(root)
     params = repository.params
-    test, tests = compared(root / "metrics")
-    dataset = next(iter(test.values()))["dataset"]
+    test, tests, pairs = compared(root / "metrics")
+    any_model = next(iter(test.values()))
+    dataset = any_model["dataset"]
     if dataset != params["dataset"]:
         raise UnreadableFileError(
             f"metrics/ holds the results of {dataset} and params.yaml names {params['dataset']}: run `dvc repro` first."
@@ -82,10 +85,11 @@ def write_report(root: Path, path: Path, *, cache: Path) -> None:
             for model in metrics_table(test).index
         ],
         protocols={
-            name: titles(name, next(iter(test.values()))).sentence
-            for name in READING_ORDER
-            if name in shared_protocols(test.values())
+            name: titles(name, any_model).sentence for name in READING_ORDER if name in shared_protocols(test.values())
         },
+        pairs_head=["family", *pairs_head(paired_protocols([pairs]), [any_model])],
+        pairs_rows=pairs_rows(pairs, paired_protocols([pairs])) if pairs else [],
+        pairs_said=PAIRS_SAID,
         stars=_stars,
         figures=list(_figures(root, dataset, test, costs)),
         captions=_CAPTIONS,
@@ -112,7 +116,7 @@ def _figures(root: Path, dataset: str, test: Mapping[str, Any], costs: list[Bloc
     """Kind and SVG, as a data address, of every figure that can be shown."""
     from hybridvae.reporting import figures
 
-    for kind in ("comparison", "slices", "training_curves", "users"):
+    for kind in ("pairs", "comparison", "slices", "training_curves", "users"):
         if (file := root / "plots" / "figures" / f"{kind}.svg").is_file():
             yield kind, _address(file.read_text(encoding="utf-8"))
     seconds = {cost["model"]: cost["seconds"] for cost in costs if cost["stage"] == "train"}

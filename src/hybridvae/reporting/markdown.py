@@ -1,10 +1,21 @@
 """Pieces of Markdown, and of text for a terminal: tables, sections between markers, the comparison of the models."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import pandas as pd
+
 from hybridvae.errors import UnreadableFileError
-from hybridvae.evaluation.comparison import metrics_table
-from hybridvae.evaluation.protocols import shared_protocols
+from hybridvae.evaluation.comparison import Pairs, metrics_table
+from hybridvae.evaluation.protocols import READING_ORDER, ProtocolName, shared_protocols, titles
+from hybridvae.reporting.model_titles import title_of
+
+PAIRS_SAID = (
+    "A pair is two models of one family: one learns from interactions alone, the other also reads the text of items. "
+    "The gain is how far NDCG@10 with text is above that without, with a 95 % bootstrap interval over users. p is of a "
+    "paired permutation test over users, after Holm's correction over the families: where it is small, chance hardly "
+    "explains the gain."
+)
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -28,12 +39,18 @@ def with_section(text: str, name: str, content: str) -> str:
     if begin not in text or end not in text:
         raise UnreadableFileError(f"the README has no place for {name}: add the lines {begin} and {end}.")
     before, _, rest = text.partition(begin)
-    return f"{before}{begin}\n\n{content}\n{end}{rest.partition(end)[2]}"
+    inside = f"\n\n{content}\n" if content else "\n"
+    return f"{before}{begin}{inside}{end}{rest.partition(end)[2]}"
 
 
-def plain_report(metrics: dict[str, dict[str, Any]], tests: dict[str, dict[str, dict[str, float]]]) -> str:
-    """The comparison for a terminal: the table of means, then one line a test."""
-    lines = [metrics_table(metrics).to_string(float_format="{:.4f}".format)]
+def plain_report(
+    metrics: dict[str, dict[str, Any]], tests: dict[str, dict[str, dict[str, float]]], pairs: Pairs
+) -> str:
+    """The comparison for a terminal: the pairs, if there are any, the table of means, then one line a test."""
+    lines = []
+    if pairs:
+        lines += [_plain_pairs(pairs, next(iter(metrics.values()))), ""]
+    lines.append(metrics_table(metrics).to_string(float_format="{:.4f}".format))
     for protocol, of_protocol in tests.items():
         for model, test in of_protocol.items():
             lines.append(
@@ -41,6 +58,83 @@ def plain_report(metrics: dict[str, dict[str, Any]], tests: dict[str, dict[str, 
                 f"d = {test['effect_size']:.2f}, p = {test['p_holm']:.4f} after Holm"
             )
     return "\n".join(lines)
+
+
+def _plain_pairs(pairs: Pairs, judged: Mapping[str, Any]) -> str:
+    rows = [
+        {
+            "family": family,
+            "without text": title_of(pair["without"]["model"]),
+            "with text": title_of(pair["with_text"]["model"]),
+            "ranking": titles(protocol, judged).column,
+            "NDCG@10": _means(pair).replace("→", "->"),  # not every terminal has the arrow
+            "gain (95 % interval)": gain_of(pair),
+            "p": f"{pair['p_holm']:.4f}",
+        }
+        for protocol in paired_protocols([pairs])
+        for family, pair in pairs[protocol].items()
+    ]
+    head = "Does text pay? Each family without it and with it; p after Holm"
+    return f"{head}\n{pd.DataFrame(rows).to_string(index=False)}"
+
+
+def pairs_table(pairs: Pairs, judged: Mapping[str, Any]) -> str:
+    """The models without text beside those with it, a row a family.
+
+    Args:
+        pairs: as `compare_pairs` returns them, not empty.
+        judged: what `titles` takes: the results of any of the models.
+    """
+    protocols = paired_protocols([pairs])
+    return table(["family", *pairs_head(protocols, [judged])], pairs_rows(pairs, protocols))
+
+
+def paired_protocols(several: Iterable[Pairs]) -> list[ProtocolName]:
+    """The protocols of any of these pairs, as people read them."""
+    several = list(several)
+    return [protocol for protocol in READING_ORDER if any(protocol in pairs for pairs in several)]
+
+
+def pairs_head(protocols: Iterable[ProtocolName], judged: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The heads of the columns of `pairs_rows`, but for the first, which is the family.
+
+    Args:
+        judged: the results of a model of each data set; where their numbers of negatives differ none is named.
+    """
+    judged = list(judged)
+    head = ["without text", "with text"]
+    for protocol in protocols:
+        words = {titles(protocol, one).column for one in judged}
+        word = words.pop() if len(words) == 1 else titles(protocol, {}).column
+        head += [f"NDCG@10, {word}", f"gain, {word} (95 % interval)", f"p, {word}"]
+    return head
+
+
+def pairs_rows(pairs: Pairs, protocols: Iterable[ProtocolName]) -> list[list[str]]:
+    """Of each family its name, the titles of its two models, and by each protocol both means, the gain and p."""
+    protocols = list(protocols)
+    rows = []
+    for family, any_pair in next(iter(pairs.values())).items():
+        row = [family, *(title_of(any_pair[model]["model"]) for model in ("without", "with_text"))]
+        for protocol in protocols:
+            if pair := pairs.get(protocol, {}).get(family):
+                row += [_means(pair), gain_of(pair), f"{pair['p_holm']:.4f}"]
+            else:
+                row += ["-"] * 3
+        rows.append(row)
+    return rows
+
+
+def gain_of(pair: Mapping[str, Any]) -> str:
+    """The gain of a pair with its interval, e.g. "+4.9% (+1.0% to +8.9%)"; "-" where there was nothing without text."""
+    if pair["relative"] is None:
+        return "-"
+    low, high = ("no bound" if pair[bound] is None else f"{pair[bound]:+.1%}" for bound in ("low", "high"))
+    return f"{pair['relative']:+.1%} ({low} to {high})"
+
+
+def _means(pair: Mapping[str, Any]) -> str:
+    return f"{pair['without']['mean']:.4f} → {pair['with_text']['mean']:.4f}"
 
 
 def comparison_table(

@@ -6,9 +6,13 @@ TITLES = {
     "itemknn": "Item-KNN",
     "svd": "SVD",
     "ease": "EASE",
+    "ease_text": "EASE with text",
     "ials": "iALS",
     "multvae": "Mult-VAE",
+    "sasrec": "SASRec",
+    "sasrec_text": "SASRec with text",
     "lightgcn": "LightGCN",
+    "alpharec": "AlphaRec",
     "hybridvae": "HybridVAE",
 }
 

@@ -7,8 +7,10 @@ from hybridvae.errors import UnreadableFileError
 from hybridvae.files import read_json
 
 
-def compared(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The metrics of the compared models, and the tests, from a folder of metrics.
+def compared(folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The metrics of the compared models, the tests of HybridVAE, and the pairs, from a folder of metrics.
+
+    Comparisons made before there were pairs have none.
 
     Raises:
         UnreadableFileError: there was no comparison yet, or a model was judged again since, on other data.
@@ -22,4 +24,4 @@ def compared(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     test = {name: read_json(file, "dataset", "full", "sampled") for name, file in files.items()}
     if len(datasets := sorted({of_model["dataset"] for of_model in test.values()})) > 1:
         raise UnreadableFileError(f"{folder / 'test'} has figures of {' and '.join(datasets)}: run `dvc repro` first.")
-    return test, comparison["tests"]
+    return test, comparison["tests"], comparison.get("pairs", {})
