@@ -4,11 +4,15 @@ import gzip
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 # Tests run side by side on few cores, where the threads of one would wait for those of another. It is read on import,
 # and by the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell that starts pytest in the background has it, and all that it starts, ignore Ctrl-C, which tests send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import numpy as np
 import pytest

@@ -36,7 +36,7 @@ class Project:
 
     def run(self, *command, fails=False):
         outcome = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=600
         )
         said = outcome.stdout + outcome.stderr
         assert (outcome.returncode != 0) == fails, said

@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+import select
 import signal
 import socket
 import subprocess
@@ -32,14 +34,18 @@ class Service:
 
     def __enter__(self):
         self.thread.start()
-        while not self.server.started:
-            time.sleep(0.01)
+        eventually(lambda: self.server.started)
         return self
 
     def __exit__(self, *_):
         self.server.should_exit = True
         self.thread.join()
         self.listener.close()
+
+    @property
+    def files(self):
+        """How many files this process may open."""
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
     @property
     def connections(self):
@@ -87,6 +93,12 @@ def serve():
         process.wait()
         process.stdin.close()
         process.stdout.close()
+
+
+def line_of(process):
+    """The next line that a process prints."""
+    assert select.select([process.stdout], [], [], PATIENCE)[0], "it never said anything"
+    return process.stdout.readline()
 
 
 def end(process):

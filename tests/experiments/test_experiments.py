@@ -289,8 +289,8 @@ def revision_of(project, name):
 
 def test_an_experiment_that_fails_at_once_leaves_the_figures_that_are_there(done, tmp_path):
     project = project_of(done, tmp_path / "project", GRID)
-    said = project.run("dvc", "exp", "run", "--quiet", "-S", "dataset=typo", fails=True)
-    assert re.match(r"fetch: there is no data set 'typo' .*\n$", said), "one sentence, and nothing of DVC's"
+    said = project.run("dvc", "exp", "run", "--quiet", "-S", "dataset=another", fails=True)
+    assert re.match(r"fetch: there is no data set 'another' .*\n$", said), "one sentence, and nothing of DVC's"
     assert project.run("git", "status", "--porcelain").split() == ["D", "metrics/fetch.json"]
 
 
@@ -306,9 +306,12 @@ def test_a_tuning_that_is_stopped_leaves_no_process_and_goes_on(done, tmp_path):
             if any(fits.glob("*/last.safetensors")) or process.poll() is not None:
                 break
             time.sleep(0.1)
-        assert process.poll() is None, said.read_text()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=180) == 1
+        try:
+            assert process.poll() is None, said.read_text()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=180) == 1, said.read_text()
+        finally:
+            process.kill()
     assert not processes_in(project.folder)
     assert re.search(r"hybridvae: stopped with 0 of 1 runs done, .* the same command goes on", said.read_text())
     assert "No experiment tasks in the queue" in project.run("dvc", "queue", "status")

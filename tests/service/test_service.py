@@ -17,7 +17,7 @@ import schemathesis
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from projects import MODELS, ROOT
-from serving import PATIENCE, answers, ask, eventually, serving
+from serving import PATIENCE, answers, ask, eventually, line_of, serving
 
 from hybridvae import errors, load_model
 from hybridvae.errors import HybridVAEError
@@ -428,7 +428,7 @@ serve()
 def test_requests_in_flight_are_finished_when_the_process_is_told_to_end(done, tmp_path):
     with serving(done, tmp_path, GATE) as (process, port), ThreadPoolExecutor(1) as pool:
         answer = pool.submit(ask, port, b'{"text": "a kettle", "top_k": 1}', "/items/similar")
-        assert process.stdout.readline() == b"asked\n"
+        assert line_of(process) == b"asked\n"
         os.kill(process.pid, signal.SIGTERM)
         eventually(lambda: not answers(port))
         process.stdin.write(b"go on\n")

@@ -47,10 +47,10 @@ def refused(response):
 
 
 def test_others_are_answered_while_hundreds_keep_the_service_waiting(service):
-    held = [connect(service.port, HALF_HEAD) for _ in range(300)] + [
-        connect(service.port, HALF_BODY) for _ in range(250)
-    ]
-    eventually(lambda: service.connections >= 550)
+    # Both ends of a connection are files of this process, which may be allowed few.
+    each = min(275, service.files // 6)
+    held = [connect(service.port, half) for half in (HALF_HEAD, HALF_BODY) for _ in range(each)]
+    eventually(lambda: service.connections >= 2 * each)
     assert [ask(service.port)[0] for _ in range(5)] == [200] * 5
     closed(held)
     eventually(lambda: service.connections == 0)
