@@ -125,9 +125,8 @@ class Block(nn.Module):
         padded = asked.new_zeros(users * longest, 3 * width).index_copy(0, cell, asked)
         parts = padded.view(users, longest, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         queries, keys, values = parts.unbind(0)  # each (B, heads, L, D / heads)
-        dropout = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout, is_causal=True)
-        joined: Tensor = self.joins(attended.transpose(1, 2).reshape(users * longest, width)[cell])
+        attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+        joined: Tensor = self.joins(attended.transpose(1, 2).reshape(users * longest, width).index_select(0, cell))
         return joined
 
     def _dropped(self, states: Tensor) -> Tensor:
@@ -168,7 +167,7 @@ class Network(nn.Module):
             vectors: (I, D), `output_vectors`.
         """
         states = F.embedding(sequences.items, vectors) * math.sqrt(self.config.embedding_dim)
-        states = F.dropout(states + self.places[sequences.places], self.config.dropout, self.training)
+        states = F.dropout(states + F.embedding(sequences.places, self.places), self.config.dropout, self.training)
         for block in self.blocks:
             states = block(states, sequences)
         found: Tensor = self.norm(states)
@@ -218,6 +217,7 @@ class Model:
         optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, fused=fused)
         # Items of which nothing may be known yet are no alternatives that a user passed over.
         warm = torch.from_numpy(np.flatnonzero(interactions.warm)).to(self.device)
+        all_warm = bool(interactions.warm.all())
         number = torch.from_numpy(np.cumsum(interactions.warm) - 1).to(self.device)  # of an item among the warm ones
         learners = np.flatnonzero(np.diff(self.histories.indptr) > 1)  # the first item has none to be foretold from
 
@@ -232,7 +232,9 @@ class Model:
                 inputs, targets = sequences.inputs_and_targets()
                 output = self.network.output_vectors
                 looked_for = self.network(inputs, output)
-                loss = softmax_loss(looked_for, output[warm], number[targets], config.label_smoothing)
+                # F.embedding, because the gradient of indexing adds in the order in which threads happen to arrive.
+                asked = output if all_warm else F.embedding(warm, output)
+                loss = softmax_loss(looked_for, asked, number[targets], config.label_smoothing)
                 optimizer.zero_grad()
                 torch.autograd.backward(loss / len(targets))
                 optimizer.step()
