@@ -15,21 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from beauty import clean_beauty, leave_one_out, source
+from command import RESULTS
 from scipy.sparse.linalg import svds
 
 from hybridvae.arrays import FloatArray, IntArray
-from hybridvae.data.cleaning import CleanConfig, clean
 from hybridvae.data.interactions import Interactions, read_interactions, read_targets
-from hybridvae.data.sources import declared
-from hybridvae.data.splitting import SplitConfig, split
 from hybridvae.errors import HybridVAEError
 from hybridvae.evaluation.judge import judge
 from hybridvae.evaluation.protocols import ProtocolName
-from hybridvae.files import read_yaml, sha256_of, write_json
+from hybridvae.files import write_json
 from hybridvae.models import Context, create
 
-ROOT = Path(__file__).resolve().parent.parent
-OUTCOME = ROOT / "docs" / "benchmarks" / "judge.json"
+OUTCOME = RESULTS / "judge.json"
 TOLERANCE = 0.03  # relative
 
 
@@ -64,19 +62,10 @@ def main() -> str:
     """Run the checks and write the outcome."""
     if len(sys.argv) != 2:
         raise HybridVAEError("give the reviews file, or the folder that it lies in: make validate-judge DATA=...")
-    source = declared(read_yaml(ROOT / "sources.yaml"), "beauty").block
-    given = Path(sys.argv[1]).expanduser()
-    reviews = given / source["reviews"] if given.is_dir() else given
-    if not reviews.is_file():
-        raise HybridVAEError(f"{reviews} does not exist: give the folder in which {source['reviews']} lies.")
-    if sha256_of(reviews) != source["reviews_sha256"]:
-        raise HybridVAEError(f"{reviews} is another file than the one of sources.yaml's sources.beauty: wrong sha256.")
     with tempfile.TemporaryDirectory(prefix="hybridvae-") as folder:
         work = Path(folder)
-        (work / "raw").mkdir()
-        (work / "raw" / "reviews.jsonl.gz").symlink_to(reviews.resolve())
-        clean(work / "raw", work / "clean", CleanConfig(positive_rating=1.0))
-        split(work / "clean", work / "split", SplitConfig(strategy="leave_one_out", ties="item_id"))
+        clean_beauty(Path(sys.argv[1]).expanduser(), work, metadata=False)
+        leave_one_out(work / "clean", work / "split", "item_id")
         interactions = read_interactions(work / "split" / "fit", upto="validation")
         targets = read_targets(work / "split" / "test")
     rows: list[dict[str, Any]] = []
@@ -89,7 +78,7 @@ def main() -> str:
             rows.append(row | {"deviation": ours / reference - 1})
             print(f"{check.title:30} {protocol:8} {metric:8} {ours:.4f}  {reference:.4f}  {ours / reference - 1:+.1%}")
     report = {
-        "data_sha256": source["reviews_sha256"],
+        "data_sha256": source()["reviews_sha256"],
         "command": "make validate-judge DATA=...",
         "tolerance": TOLERANCE,
     }
