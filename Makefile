@@ -7,7 +7,7 @@ VENV := .venv
 # DVC and its queue call `python` and `dvc` by name, so the environment's programs come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help reproduce all test mend preprocess tune train-best baseline evaluate visualize run-api experiments benchmark ablation torture validate-judge report docs lock
+.PHONY: help reproduce all test mend preprocess tune train-best baseline evaluate visualize run-api experiments benchmark ablation torture validate-judge literature report docs lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -67,6 +67,9 @@ torture: $(VENV)/ready ## try to break it: spoilt input, parameters, kills, dama
 
 validate-judge: $(VENV)/ready ## the judge against published figures: DATA=folder with beauty_2014_5core.jsonl.gz
 	python benchmarks/validate_judge.py $(DATA)
+
+literature: $(VENV)/ready ## our models beside published figures: DATA=folder [SEEDS=3] [ONLY=ease,lightgcn] [TIES=item_id,drawn]
+	python benchmarks/literature.py $(DATA) --seeds $(or $(SEEDS),3) $(if $(ONLY),--only $(ONLY)) $(if $(TIES),--ties $(TIES))
 
 report: $(VENV)/ready ## write the results as one HTML file, plots/report.html
 	python -m hybridvae report

@@ -17,6 +17,7 @@ from hybridvae.reporting.figure_data import (
     slices_frame,
     tuning_frame,
 )
+from hybridvae.reporting.literature import literature_overview, literature_page
 from hybridvae.reporting.markdown import (
     PAIRS_SAID,
     bold,
@@ -81,6 +82,9 @@ def documents(root: Path) -> dict[Path, str]:
     for report in reports:
         if "checks" in report:
             readme = with_section(readme, "judge", judge_table(report))
+        if "literature" in report:
+            texts[folder / "literature.md"] = literature_page(report)
+            readme = with_section(readme, "literature", literature_overview(report))
         if "processors" in report:
             readme = with_section(readme, "processors", processors_table(report))
         if "seconds_to_ready" in report:
