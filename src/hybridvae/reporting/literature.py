@@ -48,8 +48,9 @@ _SECTIONS = {
     ),
     "random_433": _Section(
         "AlphaRec's own protocol",
-        "Of each user's items 40 % drawn at random train, 30 % are for validation and 30 % for test. All other items "
-        "but these are ranked, and the history stays the training part.",
+        "Of each user's items 40 % drawn at random train, 30 % are for validation and 30 % for test. At test all items "
+        "but those of the first two parts are ranked, and the history stays the training part. "
+        "Our settings are those of leave-one-out.",
         _RANDOM,
         "ndcg@20",
     ),
