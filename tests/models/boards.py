@@ -18,6 +18,9 @@ BLOCKS = {
         "learning_rate": 0.01,
     },
     "ials": {"regularization": 0.1},
+    "sasrec": {"embedding_dim": 16, "batch_size": 20, "epochs": 60, "dropout": 0.1, "learning_rate": 0.01},
+    "sasrec_text": {"embedding_dim": 16, "batch_size": 20, "epochs": 60, "dropout": 0.1, "learning_rate": 0.01},
+    "alpharec": {"epochs": 60, "learning_rate": 0.01},
     "lightgcn": {"embedding_dim": 16, "batch_size": 64, "epochs": 60, "learning_rate": 0.01},
 }
 

@@ -19,7 +19,10 @@ def test_the_withheld_diagonal_is_recommended(name):
     board = checkerboard()
     ratings = 5 * board + (1 - board)  # what is not liked is disliked, for models that read ratings
     np.fill_diagonal(ratings, 0)
-    interactions = replace(interactions_of(board), ratings=sparse.csr_matrix(ratings.astype("f")))
+    # For models that read the order: users go round the board, and what is withheld would be next.
+    ages = board * (np.subtract.outer(np.arange(20), np.arange(20)) % 20 / 2)
+    order, ratings = (sparse.csr_matrix(matrix.astype("f")) for matrix in (ages, ratings))
+    interactions = replace(interactions_of(board), histories=order, ratings=ratings)
     scores = fitted(name, interactions).scores(np.arange(20))
     scores[board > 0] = -np.inf
     assert (scores.argmax(axis=1) == np.arange(20)).all()

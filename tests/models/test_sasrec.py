@@ -86,10 +86,10 @@ def test_the_loss_and_its_gradients_are_those_of_pytorch(smoothing, monkeypatch)
 
 def test_no_place_sees_what_comes_after_it():
     network = sasrec.Network(sasrec.Config(embedding_dim=8), 4, None).eval()
-    other = AGES.copy()
+    other = AGES.toarray()
     other[0, 3], other[0, 1] = 0, 1  # user 0 chose item 1 last, and not item 3
-    other.eliminate_zeros()
-    first, second = (network(sasrec.Sequences.of(ages, 50, CPU), network.output_vectors) for ages in (AGES, other))
+    both = (sasrec.Sequences.of(ages, 50, CPU) for ages in (AGES, sparse.csr_matrix(other)))
+    first, second = (network(sequences, network.output_vectors) for sequences in both)
     assert torch.equal(first[:2], second[:2]) and not torch.equal(first[2], second[2])
 
 
