@@ -5,7 +5,12 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
+import time
+from functools import partial
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -13,10 +18,12 @@ from projects import ROOT
 
 from hybridvae.costs import Cost, note_cost
 from hybridvae.errors import BadParameterError, HybridVAEError
+from hybridvae.experiments import queue
 from hybridvae.experiments import search as search_module
-from hybridvae.experiments.queue import _value
+from hybridvae.experiments.queue import Queue, _value
 from hybridvae.experiments.search import Search, Trial
 from hybridvae.experiments.workspace import workspace
+from hybridvae.files import read_json, write_json
 from hybridvae.repository import Repository
 
 STAGES = ("validate", "train", "evaluate")
@@ -210,6 +217,76 @@ def test_what_is_not_committed_is_not_searched(git_repository):
     (git_repository.root / "params.yaml").write_text("seed: 2\n")
     with pytest.raises(HybridVAEError, match="commit your changes of src, stages"), workspace(git_repository, "x", "y"):
         pass
+
+
+def test_a_run_whose_process_has_died_is_no_running_one(tmp_path):
+    """DVC asks the system alone, for which a zombie lives, and so does whoever has the number by now."""
+    zombie = subprocess.Popen([sys.executable, "-c", ""])
+    runs = subprocess.Popen([sys.executable, "-c", "input()", "exec-run"], stdin=subprocess.PIPE)
+    while psutil.Process(zombie.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    pids = {"aaaaaaa1": zombie.pid, "bbbbbbb1": os.getpid(), "ccccccc1": 2**22 + 1, "ddddddd1": runs.pid}
+    infos = {name: tmp_path / f".dvc/tmp/exps/run/{name}/{name}.json" for name in pids}
+    for name, file in infos.items():
+        write_json(file, {"pid": pids[name], "returncode": None})
+        Queue(Repository(tmp_path))._note_death(name[:7])
+    zombie.wait()
+    runs.communicate(b"\n")
+    codes = {name: read_json(file) for name, file in infos.items()}
+    assert {name[0]: (of["pid"] == pids[name], of["returncode"]) for name, of in codes.items()} == {
+        "a": (True, -9),
+        "b": (True, -9),
+        "c": (True, -9),
+        "d": (True, None),
+    }
+
+
+class IdleQueue(Queue):
+    """A queue whose workers live and do nothing, until runs are queued anew; then they do all, if they are to."""
+
+    def __init__(self, repository, *, recovers):
+        super().__init__(repository)
+        self.recovers, self.said = recovers, []
+
+    def _tasks(self):
+        return {"one": ("aaaaaaa", "Queued")}, 1
+
+    def _processes(self, numbers, *, workers):
+        return set()
+
+    def _start(self, jobs, threads):
+        self.said.append("start")
+
+    def stop(self, names):
+        self.said.append(f"stop {names}")
+
+    def submit(self, runs, *, label):
+        self.said.append(f"submit {set(runs)}")
+        self.repository.done = self.recovers
+
+
+class IdleRepository(Repository):
+    done = False
+
+    def experiments(self):
+        return [SimpleNamespace(name="one")] if self.done else []
+
+
+@pytest.mark.parametrize("recovers", [True, False])
+def test_workers_that_stand_idle_are_replaced_once(tmp_path, monkeypatch, recovers):
+    monkeypatch.setattr(queue, "_LOOK", 0.0)
+    monkeypatch.setattr(queue, "_ASK", 0.0)
+    idle = IdleQueue(IdleRepository(tmp_path), recovers=recovers)
+    work = partial(
+        idle.work, {"one": queue.Run({}, [], [])}, jobs=1, threads=1, label="x", unwanted=lambda names: set()
+    )
+    anew = ["start", "stop {'one'}", "submit {'one'}", "start"]
+    if recovers:
+        assert work() == {} and idle.said == anew
+        return
+    with pytest.raises(HybridVAEError, match=r"ended or stood idle twice with 1 runs left: .* goes on from here"):
+        work()
+    assert idle.said == anew
 
 
 def test_a_command_is_not_waited_for_longer_than_it_runs_by_what_it_starts(tmp_path):

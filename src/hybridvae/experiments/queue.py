@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
@@ -16,13 +16,15 @@ import psutil  # type: ignore[import-untyped]
 from tqdm import tqdm
 
 from hybridvae.errors import HybridVAEError
+from hybridvae.files import write_json
 from hybridvae.progress import progress
 from hybridvae.repository import Repository
 
 _LOOK = 1.0  # seconds between looks at what is done, which cost nothing
 _GLANCE = 0.2  # and at what has been stopped
 _ASK = 10.0  # seconds between questions to the queue, which take a second of a core
-_PATIENCE = 3  # questions with no worker alive before they are started again
+_PATIENCE = 3  # questions in a row with no worker alive, before all begins anew
+_IDLE_PATIENCE = 12  # and with workers of which none works on a run
 _GRACE = 60.0  # seconds in which runs that are stopped, and their workers, may end by themselves
 _WAITING, _RUNNING, _FAILED, _KILLED = "Queued", "Running", "Failed", "Killed"
 
@@ -55,9 +57,8 @@ class Queue:
         from dvc.cli import main as dvc  # a process for each would take a second more
 
         states, workers = self.states()
-        if not workers and (orphans := [name for name in runs if states.get(name) == _RUNNING]):
-            self.repository.dvc("queue", "kill", *orphans)  # their workers died; now they count as failed
-            states, _ = self.states()
+        if not workers:
+            states = self._without_orphans(runs)
         if spent := [name for name in runs if states.get(name, _WAITING) not in (_WAITING, _RUNNING)]:
             self.repository.dvc("queue", "remove", *spent)
         missing = [name for name in runs if states.get(name) not in (_WAITING, _RUNNING)]
@@ -92,10 +93,10 @@ class Queue:
             Name -> what the run said last, of those that failed.
 
         Raises:
-            HybridVAEError: the workers ended, were started once more, and ended again with runs left; or this was
-                interrupted.
+            HybridVAEError: the workers ended, or worked no more, were started once more, and did so again with runs
+                left; or this was interrupted.
         """
-        asked, stalls = 0.0, 0
+        asked, stalls, again = 0.0, 0, False
         waits, done, failed = set(runs), set[str](), dict[str, str]()
         ended: set[str] = set()  # without an experiment, when the queue was last asked
         with progress(doing=label, unit="runs", total=len(runs)) as bar:
@@ -104,7 +105,8 @@ class Queue:
                 while waits:
                     time.sleep(_LOOK)
                     if asks := time.monotonic() - asked > _ASK:
-                        states, workers = self.states()
+                        tasks, workers = self._tasks()
+                        states = {name: state for name, (_, state) in tasks.items()}
                         asked = time.monotonic()
                     # Looked at after the queue was asked: what ended before that has its experiment by now.
                     done |= waits & {experiment.name for experiment in self.repository.experiments()}
@@ -119,15 +121,19 @@ class Queue:
                         ended, waits = gone, waits - set(failed)
                         waiting = {name for name in waits if states.get(name) == _WAITING}
                         waits -= self._removed(unwanted(waiting))
-                        stalls = stalls + 1 if waits and not workers else 0
-                        if stalls == _PATIENCE:
+                        numbers = {number for name, (number, _) in tasks.items() if name in waits}
+                        stalls = 0 if not waits or self._processes(numbers, workers=False) else stalls + 1
+                        if stalls > (_IDLE_PATIENCE if workers else _PATIENCE):
+                            if again:
+                                raise HybridVAEError(
+                                    f"the workers of DVC's queue ended or stood idle twice with {len(waits)} runs "
+                                    f"left: `{self._typed('queue', 'logs', 'NAME')}` may say why; "
+                                    "the same command goes on from here."
+                                )
+                            stalls, again = 0, True
+                            self.stop(waits)
+                            self.submit({name: runs[name] for name in runs if name in waits}, label=label)
                             self._start(jobs, threads)
-                        elif stalls > 2 * _PATIENCE:
-                            raise HybridVAEError(
-                                f"the workers of DVC's queue ended twice with {len(waits)} runs left: "
-                                f"`{self._typed('queue', 'logs', 'NAME')}` may say why; "
-                                "the same command goes on from here."
-                            )
                     bar.n = len(done) + len(failed)
                     bar.set_postfix(failed=len(failed), refresh=True)
             except KeyboardInterrupt:
@@ -182,8 +188,32 @@ class Queue:
                 with suppress(psutil.Error):
                     process.kill()
             self.repository.mend()
-            states, _ = self.states()
+            states = self._without_orphans(names) if alone else self.states()[0]
             self._removed({name for name in names if states.get(name) in (_WAITING, _FAILED, _KILLED)})
+
+    def _without_orphans(self, names: Iterable[str]) -> dict[str, str]:
+        """What `states` has of the tasks, once those count as failed whose workers have died; asked without workers."""
+        tasks, _ = self._tasks()
+        if orphans := {name: tasks[name][0] for name in names if name in tasks and tasks[name][1] == _RUNNING}:
+            for number in orphans.values():
+                self._note_death(number)
+            self.repository.dvc("queue", "kill", *orphans)
+        return self.states()[0]
+
+    def _note_death(self, number: str) -> None:
+        """Note in DVC's file of a task's process that it has ended, if it has.
+
+        Where nobody asks for the exit codes of orphans, as in a container without an init, they stay as zombies, which
+        DVC takes for alive. And the number of a process may be another's by now, to whom DVC would send its signal.
+        """
+        for file in (self.repository.root / ".dvc/tmp/exps/run").glob(f"{number}*/{number}*.json"):
+            with suppress(OSError, ValueError):
+                known = json.loads(file.read_text(encoding="utf-8"))
+                with suppress(psutil.Error):
+                    process = psutil.Process(known["pid"])
+                    if process.status() != psutil.STATUS_ZOMBIE and "exec-run" in process.cmdline():
+                        continue
+                write_json(file, known | {"returncode": -9})
 
     def _tasks(self) -> tuple[dict[str, tuple[str, str]], int]:
         """Name -> number and state of every task of the queue, and the number of workers that are alive."""
