@@ -65,7 +65,7 @@ FAULTS = dedent(
 
     def little_memory():
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        limit_to(resource.RLIMIT_AS, used + 2**27)
+        limit_to(resource.RLIMIT_AS, used + 2**29)  # threads want some, too
 
 
     def database(query, path=folder / "out.parquet", prepare=None):
