@@ -19,7 +19,9 @@ def committed(tmp_path):
     (tmp_path / "params.yaml").write_text("dataset: tiny\n")
     measured = {"models": {"ials": {"full": 0.0001, "sampled": 0.0}, "hybridvae": {"full": 0.0005, "sampled": 0.002}}}
     (tmp_path / "docs/benchmarks").mkdir(parents=True)
-    (tmp_path / "docs/benchmarks/processors.json").write_text(json.dumps({"processors": {"older": measured}}))
+    (tmp_path / "docs/benchmarks/processors.json").write_text(
+        json.dumps({"judged": ["ease", "ials", "hybridvae"], "processors": {"older": measured}})
+    )
     as_somebody = ["-c", "user.name=somebody", "-c", "user.email=somebody@example.org"]
     for words in (["init", "--quiet"], ["add", "."], [*as_somebody, "commit", "--quiet", "--message", "All"]):
         subprocess.run(["git", *words], cwd=tmp_path, check=True)
@@ -55,6 +57,14 @@ def test_a_difference_within_what_was_measured_is_said_with_both_figures(committ
 def test_a_greater_difference_or_one_of_a_closed_form_is_not_the_processors(committed, model, figure):
     test = {"ease": metrics(0.2), "ials": metrics(0.3), "hybridvae": metrics(0.25)} | {model: metrics(figure)}
     assert against_committed(committed, test).endswith("something else is different.")
+
+
+def test_a_model_that_was_not_measured_is_said_to_be_none(committed):
+    measured = json.loads((committed / "docs/benchmarks/processors.json").read_text()) | {"judged": ["ease", "ials"]}
+    (committed / "docs/benchmarks/processors.json").write_text(json.dumps(measured))
+    test = {"ease": metrics(0.2), "ials": metrics(0.3), "hybridvae": metrics(0.2501)}
+    said = against_committed(committed, test)
+    assert said.endswith("how far processors are apart was not measured yet for HybridVAE.")
 
 
 def test_other_parameters_are_not_compared(committed):

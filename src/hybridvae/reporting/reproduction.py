@@ -54,12 +54,20 @@ def against_committed(root: Path, test: Metrics) -> str:
         f"{len(test) - len(apart)} of {len(test)} models are as in the committed table, figure for figure; the others "
         f"({', '.join(map(title_of, apart))}) differ in NDCG@10 by {most:.6f} at most ({title_of(model)}, {protocol})"
     )
-    if not (root / MEASURED).is_file():
-        return f"{said}."
-    measured = [of["models"] for of in read_json(root / MEASURED)["processors"].values()]
+    return said + _between_processors(root / MEASURED, apart)
+
+
+def _between_processors(file: Path, apart: Mapping[str, Mapping[str, float]]) -> str:
+    """How a sentence on models that are so far apart ends, by what was measured of processors."""
+    if not file.is_file():
+        return "."
+    report = read_json(file)
+    if new := [title_of(name) for name in apart if name not in report["judged"]]:
+        return f"; how far processors are apart was not measured yet for {', '.join(new)}."
+    measured = [of["models"] for of in report["processors"].values()]
     bound = max((far for models in measured for of in models.values() for far in of.values()), default=0.0)
     moved = {name for models in measured for name in models}
     beyond = [title_of(name) for name, of in apart.items() if name not in moved or max(of.values()) > bound]
     if not beyond:
-        return f"{said}, within the {bound:.6f} that was measured between processors."
-    return f"{said}. Between processors {', '.join(beyond)} differed less, or not at all: something else is different."
+        return f", within the {bound:.6f} that was measured between processors."
+    return f". Between processors {', '.join(beyond)} differed less, or not at all: something else is different."
