@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -73,7 +74,8 @@ class _Server:
     """The process, and what a client that behaves sees of it."""
 
     def __init__(self, project: Path) -> None:
-        self._said = project / "said.txt"
+        self._folder = tempfile.TemporaryDirectory(prefix="hybridvae-torture-")  # others may read the project
+        self._said = Path(self._folder.name) / "said.txt"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -107,6 +109,7 @@ class _Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self._folder.cleanup()
 
     def memory(self) -> float:
         """Resident memory, MB."""

@@ -80,7 +80,10 @@ def test_a_trial_is_called_after_all_that_decides_its_outcome_and_nothing_else(r
     assert changed("metrics/fingerprint.json", "h1", "h2") == set(), "another model's code"
     assert changed("params.yaml", "dropout: 0.3 ", "dropout: 0.4 ") == set(), "another model's parameters"
     assert changed("params.yaml", "regularization: 150.0", "regularization: 151.0") == set(trials)
-    assert changed("params.yaml", "recency: 0.5          # as in content\n\nials", "recency: 0.75\n\nials") == set()
+    assert (
+        changed("params.yaml", "recency: 0.5          # as in content\n\nease_text", "recency: 0.75\n\nease_text")
+        == set()
+    )
     assert changed("params.yaml", "seed: 42 ", "seed: 43 ") == set(trials)
     assert changed("params.yaml", "max_reviews: 10 ", "max_reviews: 9 ") == {"embed"}
     assert changed("dvc.lock", "md5: data/split/ml-100k/fit", "md5: other") == set(trials)
