@@ -28,6 +28,8 @@ _IDLE_PATIENCE = 12  # and with workers of which none works on a run
 _GRACE = 60.0  # seconds in which runs that are stopped, and their workers, may end by themselves
 _WAITING, _RUNNING, _FAILED, _KILLED = "Queued", "Running", "Failed", "Killed"
 
+_Tasks = dict[str, tuple[str, str]]  # name -> number and state
+
 
 class Run(NamedTuple):
     """What is queued: parameters to set, stages to run, and folders that the run's copy of the repository is given."""
@@ -46,7 +48,7 @@ class Queue:
     def states(self) -> tuple[dict[str, str], int]:
         """Name -> state of every task of the queue, and the number of workers that are alive."""
         tasks, workers = self._tasks()
-        return {name: state for name, (_, state) in tasks.items()}, workers
+        return _states(tasks), workers
 
     def submit(self, runs: Mapping[str, Run], *, label: str) -> None:
         """Queue runs, each by its name; what waits or runs already stays.
@@ -58,7 +60,7 @@ class Queue:
 
         states, workers = self.states()
         if not workers:
-            states = self._without_orphans(runs)
+            states = self._without_orphans(states, runs)
         if spent := [name for name in runs if states.get(name, _WAITING) not in (_WAITING, _RUNNING)]:
             self.repository.dvc("queue", "remove", *spent)
         missing = [name for name in runs if states.get(name) not in (_WAITING, _RUNNING)]
@@ -106,7 +108,7 @@ class Queue:
                     time.sleep(_LOOK)
                     if asks := time.monotonic() - asked > _ASK:
                         tasks, workers = self._tasks()
-                        states = {name: state for name, (_, state) in tasks.items()}
+                        states = _states(tasks)
                         asked = time.monotonic()
                     # Looked at after the queue was asked: what ended before that has its experiment by now.
                     done |= waits & {experiment.name for experiment in self.repository.experiments()}
@@ -188,17 +190,20 @@ class Queue:
                 with suppress(psutil.Error):
                     process.kill()
             self.repository.mend()
-            states = self._without_orphans(names) if alone else self.states()[0]
+            states, _ = self.states()
+            if alone:
+                states = self._without_orphans(states, names)
             self._removed({name for name in names if states.get(name) in (_WAITING, _FAILED, _KILLED)})
 
-    def _without_orphans(self, names: Iterable[str]) -> dict[str, str]:
-        """What `states` has of the tasks, once those count as failed whose workers have died; asked without workers."""
-        tasks, _ = self._tasks()
-        if orphans := {name: tasks[name][0] for name in names if name in tasks and tasks[name][1] == _RUNNING}:
-            for number in orphans.values():
-                self._note_death(number)
+    def _without_orphans(self, states: dict[str, str], names: Iterable[str]) -> dict[str, str]:
+        """The states, once those of the names that run count as failed; asked where no worker is alive."""
+        if orphans := [name for name in names if states.get(name) == _RUNNING]:
+            tasks, _ = self._tasks()
+            for name in orphans:
+                self._note_death(tasks[name][0])
             self.repository.dvc("queue", "kill", *orphans)
-        return self.states()[0]
+            states, _ = self.states()
+        return states
 
     def _note_death(self, number: str) -> None:
         """Note in DVC's file of a task's process that it has ended, if it has.
@@ -215,7 +220,7 @@ class Queue:
                         continue
                 write_json(file, known | {"returncode": -9})
 
-    def _tasks(self) -> tuple[dict[str, tuple[str, str]], int]:
+    def _tasks(self) -> tuple[_Tasks, int]:
         """Name -> number and state of every task of the queue, and the number of workers that are alive."""
         said = self.repository.dvc("queue", "status")
         found = re.findall(r"^([0-9a-f]{7}) +(\S+) .* (Queued|Running|Success|Failed|Killed) *$", said, re.MULTILINE)
@@ -274,6 +279,11 @@ def _uninterrupted() -> Iterator[None]:
             signal.signal(sign, handler)
     if heard:
         signal.raise_signal(heard[0])
+
+
+def _states(tasks: _Tasks) -> dict[str, str]:
+    """Name -> state."""
+    return {name: state for name, (_, state) in tasks.items()}
 
 
 def _value(value: Any) -> str:

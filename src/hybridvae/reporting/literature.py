@@ -85,20 +85,12 @@ def literature_overview(report: Report) -> str:
     return table(["NDCG@10, full ranking", "the best here", "the best published"], rows) + "\n" + link
 
 
-def _ours(report: Report, ties: str) -> dict[str, list[Row]]:
-    """Model -> its rows, one a seed."""
+def _ours(report: Report, ties: str | None = None) -> dict[str, list[Row]]:
+    """Model -> its rows by an order of ties, one a seed; without one all its rows."""
     found: dict[str, list[Row]] = {}
     for row in report["literature"]:
-        if row["ties"] == ties:
+        if ties in (row["ties"], None):
             found.setdefault(row["model"], []).append(row)
-    return found
-
-
-def _models(report: Report) -> dict[str, list[Row]]:
-    """Model -> all its rows, by whatever order of ties."""
-    found: dict[str, list[Row]] = {}
-    for row in report["literature"]:
-        found.setdefault(row["model"], []).append(row)
     return found
 
 
@@ -168,7 +160,7 @@ def _sources(report: Report) -> str:
 def _settings(report: Report) -> str:
     """What each of our models was fitted with, and what that took."""
     rows = []
-    for model, of_model in _models(report).items():
+    for model, of_model in _ours(report).items():
         for ties, section in _SECTIONS.items():
             if of_ties := [row for row in of_model if row["ties"] == ties]:
                 epochs = ", ".join(f"{row['epochs']} of {row['epochs_run']}" for row in of_ties if row["epochs_run"])
@@ -179,7 +171,7 @@ def _settings(report: Report) -> str:
                 rows.append([title_of(model), section.title, *cells])
     head = ["model", "table", "NDCG@10 on validation", "epoch chosen, by seed", "seconds of a fit", "on"]
     lines = []
-    for model, of_model in _models(report).items():
+    for model, of_model in _ours(report).items():
         origin = report["settings"].get(model, "as in params.yaml, which serves several data sets")
         for parameters in _distinct(of_model):
             listed = ", ".join(f"{name} {_value(value)}" for name, value in parameters.items()) or "no parameters"
@@ -211,7 +203,7 @@ def _value(value: Any) -> str:
 
 def _not_done(report: Report) -> str:
     """What a reader might take for granted."""
-    models = _models(report)
+    models = _ours(report)
     lines = [
         "- No model was tuned here beyond what stands with its settings; no setting was chosen by the test part.",
         "- No published model was run again here.",
