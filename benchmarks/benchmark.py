@@ -160,7 +160,7 @@ def judgement_of(outcome: Outcome, dataset: str, items: IntArray) -> Judgement:
 
 
 def tune(search: Search, models: list[str], dataset: str) -> dict[str, list[Block]]:
-    """Of each model the configurations tried: grid values, NDCG@10 (full ranking, validation), epochs, seconds."""
+    """Of each model the configurations tried: grid values, full-ranking validation NDCG@10, what it chose, seconds."""
     params = search.params
     with_grid = [model for model in models if model in params["grid"]["search"]]
     trials = [trial for model in with_grid for trial in trials_of(params, model, "search", Limits())[0]]
@@ -175,7 +175,7 @@ def tune(search: Search, models: list[str], dataset: str) -> dict[str, list[Bloc
                 {
                     "parameters": {name: block[name] for name in grid_names(params, "search", model)},
                     "ndcg@10": search.figure(outcome),
-                    "epochs": fit["epochs"],
+                    "chosen": fit["chosen"],
                     "seconds": outcome.seconds.get("validate", 0.0),
                 }
             )

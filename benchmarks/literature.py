@@ -263,7 +263,7 @@ def judged(model: Recommender, parts: Parts) -> Row:
         "users": len(per_user),
         "targets": len(parts.test.items),
         "validation_ndcg@10": round(ndcg(model) if best is None else best, DECIMALS),
-        "epochs": model.epochs,
+        "epochs": model.chosen.get("epochs", 0),
         "epochs_run": len(history),
         "seconds": round(seconds, 1),
         "threads": torch.get_num_threads(),

@@ -102,11 +102,11 @@ def build(root: Path) -> None:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     write_arrays(root / "data/embed/drawn/items.safetensors", {"vectors": vectors})
     known = read_interactions(fit, upto="validation", vectors=root / "data/embed/drawn/items.safetensors")
-    model = create("hybridvae", params["hybridvae"], Context(device="cpu"), epochs=1)
+    model = create("hybridvae", params["hybridvae"], Context(device="cpu"), chosen={"epochs": 1})
     model.fit(known)
     figure = {"mean": 0.0, "low": 0.0, "high": 0.0}
     nothing = {"users": 0, "full": {"ndcg@10": figure, "recall@10": figure}}
-    origin = Origin("drawn", "temporal", 0, {}, params["hybridvae"], 1, (), "", nothing)
+    origin = Origin("drawn", "temporal", 0, {}, params["hybridvae"], {"epochs": 1}, (), "", nothing)
     write_checkpoint(root / "data/train/drawn/hybridvae", "hybridvae", model, known, origin)
 
 

@@ -1,4 +1,4 @@
-"""train MODEL: fit again on training + validation for the chosen number of epochs; what ships."""
+"""train MODEL: fit again on training + validation with what validation chose; what ships."""
 
 from stage import DATASET, PARAMS, cache, data, metrics, model_name, run, vectors_for
 
@@ -12,8 +12,8 @@ NAME = model_name()
 
 def main() -> str:
     state = FitState(cache() / "fits")
-    epochs = read_json(data("validate", NAME) / "fit.json", "epochs")["epochs"]
-    model = create(NAME, PARAMS.get(NAME), Context(PARAMS["seed"], PARAMS["device"], state), epochs=epochs)
+    chosen = read_json(data("validate", NAME) / "fit.json", "chosen")["chosen"]
+    model = create(NAME, PARAMS.get(NAME), Context(PARAMS["seed"], PARAMS["device"], state), chosen=chosen)
     interactions = read_interactions(data("split", "fit"), upto="validation", vectors=vectors_for(model))
     model.fit(interactions)
     origin = Origin(
@@ -22,14 +22,15 @@ def main() -> str:
         seed=PARAMS["seed"],
         source=read_json(metrics("fetch.json"), "source")["source"],
         parameters=PARAMS.get(NAME) or {},
-        epochs=epochs,
+        chosen=chosen,
         text_fields=tuple(PARAMS["text"]["fields"]) if model.needs_vectors else (),
         text_encoder=PARAMS["embed"]["model"],
         validation=read_json(metrics("validation", f"{NAME}.json"), "full", "sampled"),
     )
     write_checkpoint(data("train", NAME), NAME, model, interactions, origin)
     state.forget()
-    return f"{NAME} on {DATASET}: fitted on training + validation" + (f" for {epochs} epochs" if epochs else "")
+    said = ", ".join(f"{name} {value:g}" for name, value in chosen.items())
+    return f"{NAME} on {DATASET}: fitted on training + validation" + (f", {said}" if said else "")
 
 
 run(main, wrote=[data("train", NAME)])

@@ -36,15 +36,15 @@ def main() -> str:
     judgement = judge(model.scores, interactions, targets)
     summary = summarise(judgement, block("evaluation", EvaluationConfig), seed=PARAMS["split"]["seed"])
     write_frame(data("validate", NAME) / "users.parquet", judgement.per_user)
-    write_json(data("validate", NAME) / "fit.json", {"epochs": model.epochs, "history": history})
+    write_json(data("validate", NAME) / "fit.json", {"chosen": dict(model.chosen), "history": history})
     write_metrics(
         metrics("validation", f"{NAME}.json"), {"dataset": DATASET, "model": NAME, "split": "validation", **summary}
     )
     ndcg_at_10 = summary["full"]["ndcg@10"]["mean"]
     write_metrics(metrics("tuning", f"{NAME}.json"), {f"{NAME} validation ndcg@10": ndcg_at_10})
     state.forget()
-    chosen = f"epoch {model.epochs} of {len(history)}, " if model.epochs else ""
-    return f"{NAME} on {DATASET}: {chosen}NDCG@10 {ndcg_at_10:.4f} (full ranking, validation)"
+    said = "".join(f"{name} {value:g}, " for name, value in model.chosen.items())
+    return f"{NAME} on {DATASET}: {said}NDCG@10 {ndcg_at_10:.4f} (full ranking, validation)"
 
 
 run(main, wrote=[data("validate", NAME), metrics("validation", f"{NAME}.json"), metrics("tuning", f"{NAME}.json")])

@@ -26,10 +26,10 @@ def main() -> str:
         frame = pairs_frame(pairs, next(iter(test.values())))
         drawn["pairs"] = figures.pairs(frame, title=f"Does text pay? {DATASET}, test part")
     if "hybridvae" in PARAMS["models"]:
-        fit = read_json(data("validate", "hybridvae") / "fit.json", "epochs", "history")
+        fit = read_json(data("validate", "hybridvae") / "fit.json", "chosen", "history")
         drawn["training_curves"] = figures.training_curves(
             pd.DataFrame(fit["history"]),
-            chosen=fit["epochs"],
+            chosen=fit["chosen"]["epochs"],
             title=f"HybridVAE on {DATASET}, fitted on the training part",
         )
         interactions = read_interactions(data("split", "fit"), upto="validation")

@@ -114,6 +114,8 @@ def test_no_parameter_takes_what_nothing_can_compute_with():
     tried = 0
     for name, config in blocks.items():
         for field, value in itertools.product(dataclasses.fields(config), nonsense):
+            if value is None and (name, field.name) == ("hybridvae", "ease_weight"):  # which validation chooses
+                continue
             if (name, field.name) != ("recommend", "model"):  # a name that is compared with those of `models`
                 refusal(lambda c=config, f=field.name, v=value, n=name: parse_config(c, {f: v}, where=n))
                 tried += 1

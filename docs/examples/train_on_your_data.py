@@ -28,12 +28,12 @@ def main(reviews: Path, metadata: Path | None, folder: Path) -> None:
     training = hv.read_interactions(fit, upto="train", vectors=vectors)
     everything = hv.read_interactions(fit, upto="validation", vectors=vectors)
     targets = hv.read_targets(fit)
-    block = {"decoder": "residual", "item_bias": True, "text_in_encoder": True, "input_dropout": 0.5, "epochs": 20}
+    block = {"residual_rate": 0.1, "text_in_encoder": True, "input_dropout": 0.5, "ease_weight": None, "epochs": 20}
     for name, parameters in (("itemknn", {}), ("hybridvae", block)):
         # The epoch is chosen on the validation part; the model that is judged has seen that part too.
         tried = hv.create(name, parameters, hv.Context(seed=1))
         tried.fit(training, validation=hv.ValidationNDCG(training, targets))
-        model = hv.create(name, parameters, hv.Context(seed=1), epochs=tried.epochs).fit(everything)
+        model = hv.create(name, parameters, hv.Context(seed=1), chosen=tried.chosen).fit(everything)
         judged = hv.judge(model.scores, everything, hv.read_targets(test)).per_user
         print(f"{name}: NDCG@10 {judged['full/ndcg@10'].mean():.4f} on {len(judged)} users, full ranking")
 

@@ -40,7 +40,7 @@ class Origin:
     Attributes:
         source: the data set's block in `sources`, with hashes and licence.
         parameters: the model's block.
-        epochs: how many it was fitted for; 0 for a model without epochs.
+        chosen: what validation chose in place of parameters, such as `epochs`; empty for a model without such.
         text_fields: what the text encoder read of each item; empty for a model that reads no text.
         validation: the figures on the validation part, as `summarise` gives them.
     """
@@ -50,7 +50,7 @@ class Origin:
     seed: int
     source: Mapping[str, Any]
     parameters: Mapping[str, Any]
-    epochs: int
+    chosen: Mapping[str, float]
     text_fields: tuple[str, ...]
     text_encoder: str
     validation: Mapping[str, Any]

@@ -21,7 +21,7 @@ VALIDATION = {"users": 20, "full": {"ndcg@10": FIGURE, "recall@10": FIGURE}}
 def checkpoint(tmp_path):
     """The folder of an EASE, and what it was fitted on."""
     known = interactions_of(checkerboard())
-    origin = Origin("boards", "temporal", 1, {}, {}, 0, (), "", VALIDATION)
+    origin = Origin("boards", "temporal", 1, {}, {}, {}, (), "", VALIDATION)
     write_checkpoint(tmp_path / "ease", "ease", fitted("ease", known), known, origin)
     return tmp_path / "ease", known
 

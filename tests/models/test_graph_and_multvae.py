@@ -12,6 +12,7 @@ from scipy import sparse
 from hybridvae.errors import HybridVAEError
 from hybridvae.models import Context, alpharec, create, lightgcn, multvae
 from hybridvae.models._graph import adjacency
+from hybridvae.models._vae import Alternatives
 
 BOARD = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0]], dtype=np.float32)
 
@@ -126,11 +127,11 @@ def test_negatives_are_neither_positives_nor_cold():
 def test_cold_items_stay_out_of_the_softmax():
     network, bag = a_network(), a_bag()
     query = torch.randn(2, 4)
-    cold = torch.tensor([0.0, 0, 0, -torch.inf, -torch.inf, 0])
+    warm = Alternatives.of(torch.tensor([0, 1, 2, 5]), 6)
     dense = torch.tensor([[1, 0, 1, 0, 0, 1], [0, 1, 0, 0, 0, 0.0]])[:, [0, 1, 2, 5]]
     warm_scores = (query @ network.item_vectors.T)[:, [0, 1, 2, 5]]
     expected = -(dense * torch.log_softmax(warm_scores, dim=1)).sum(dim=1).mean()
-    torch.testing.assert_close(network.reconstruction_loss(query, bag, cold), expected)
+    torch.testing.assert_close(network.reconstruction_loss(query, bag, warm), expected)
 
 
 @pytest.mark.parametrize("name", ["multvae", "hybridvae"])
@@ -151,11 +152,12 @@ def test_multvae_is_the_dense_network_of_the_paper():
     hidden = torch.tanh(unit @ network.embedding.weight + network.embedding_bias)
     query, mu, _ = network(a_bag())
     torch.testing.assert_close(mu, network.mu(hidden))
-    expected = torch.tanh(network.decoder(mu)) @ network.output.T + network.output_bias
-    torch.testing.assert_close(network.decode(query), expected)
     with torch.no_grad():
-        network.output_bias.copy_(torch.randn(6))
-    likelihood = -(dense * torch.log_softmax(network.decode(query), dim=1)).sum(dim=1).mean()
+        assert not network.output[:, -1].any(), "the bias, which starts at zero"
+        network.output[:, -1] = torch.randn(6)
+    expected = torch.tanh(network.decoder(mu)) @ network.output[:, :-1].T + network.output[:, -1]
+    torch.testing.assert_close(query @ network.output_vectors().T, expected)
+    likelihood = -(dense * torch.log_softmax(expected, dim=1)).sum(dim=1).mean()
     torch.testing.assert_close(network.reconstruction_loss(query, a_bag()), likelihood)
 
 

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from boards import checkerboard, fitted, interactions_of
+from boards import checkerboard, fitted, histories_of, interactions_of
 from networks import a_bag, a_network
 from scipy import sparse
+from scipy.stats import zscore
 
 from hybridvae.config import read_config
 from hybridvae.errors import HybridVAEError
 from hybridvae.files import parse_yaml
 from hybridvae.models import Context, create, load
-from hybridvae.models._vae import Bag, kl_divergence
+from hybridvae.models._vae import Alternatives, Bag, kl_divergence
 from hybridvae.models.hybridvae import Config, whitened
 
 
@@ -33,9 +34,9 @@ from hybridvae.models.hybridvae import Config, whitened
         ({"scale": 0.0}, "scale is 0.0: it must be a number above 0"),
         ({"whitening": 1.5}, "whitening is 1.5: it must be a number from 0 to 1"),
         ({"decay_steps": -1}, "decay_steps is -1: it must be a whole number from 0"),
-        ({"residual_rate": 0.0}, "residual_rate is 0.0: it must be a number above 0"),
-        ({"decoder": "thawed"}, "use one of frozen, residual"),
-        ({"projection": "cubic"}, "use one of linear, two_layer"),
+        ({"residual_rate": -0.1}, "residual_rate is -0.1: it must be a number of 0 or more"),
+        ({"ease_weight": "auto"}, "ease_weight is 'auto': it must be a number"),
+        ({"softmax_items": -1}, "softmax_items is -1: it must be a whole number from 0"),
     ],
 )
 def test_wrong_values_are_refused_in_words(block, words):
@@ -98,7 +99,7 @@ def test_scores_are_the_frozen_matrix_times_the_projection():
     network = model.network.eval()
     bag = Bag.of(interactions.positives[[0]], torch.device("cpu"))
     mu, _ = network.encode(bag)
-    expected = (network.projection(mu) @ torch.from_numpy(frozen).T).detach().numpy()
+    expected = (network.projection(mu) * network.scale @ torch.from_numpy(frozen).T).detach().numpy()
     np.testing.assert_allclose(model.scores(np.array([0])), expected, rtol=1e-5)
     assert np.array_equal(network.item_vectors.numpy(), frozen)
     for weights in network.parameters():
@@ -110,22 +111,17 @@ def test_layers_are_those_of_the_specification():
     network = a_network(Config(latent_dim=3, hidden_dims=(5, 7), dropout=0.4))
     block = ["LayerNorm", "GELU", "Dropout"]
     assert [type(layer).__name__ for layer in network.hidden] == [*block, "Linear", *block]
-    assert isinstance(network.projection, torch.nn.Linear) and not network.log_scale.requires_grad
-    two = a_network(Config(projection="two_layer", learned_scale=True))
-    assert len(two.projection) == 3 and two.log_scale.requires_grad
+    assert isinstance(network.projection, torch.nn.Linear)
 
 
 EVERY_PART = {
     "input_dropout": 0.3,
     "normalised_input": True,
     "text_in_encoder": True,
-    "decoder": "residual",
-    "item_bias": True,
+    "residual_rate": 0.05,
     "linear_dim": 2,
-    "linear_decay": 0.1,
     "whitening": 0.5,
     "scale": 0.5,
-    "scale_by_length": True,
     "decay_steps": 400,
     "target_recency": 0.5,
 }
@@ -138,11 +134,10 @@ def every_part():
 def test_with_every_part_the_loss_is_still_the_dense_multinomial_likelihood():
     network, bag = every_part().eval(), a_bag()
     torch.nn.init.normal_(network.residual)
-    torch.nn.init.normal_(network.output_bias)
     query, _, _ = network(bag)
     vectors = network.item_vectors + 0.05 * network.residual
-    scores = query[:, :4] @ vectors.T + query[:, 4:] @ network.linear_out.T + network.output_bias
-    torch.testing.assert_close(network.decode(query), scores)
+    scores = query[:, :4] @ vectors.T + query[:, 4:] @ network.linear_out.T
+    torch.testing.assert_close(query @ network.output_vectors().T, scores)
     dense = torch.tensor([[1, 0, 1, 0, 0, 1], [0, 1, 0, 0, 0, 0.0]])
     expected = -(dense * torch.log_softmax(scores, dim=1)).sum(dim=1).mean()
     torch.testing.assert_close(network.reconstruction_loss(query, bag), expected)
@@ -179,7 +174,7 @@ def test_the_scale_is_of_the_autoencoder_and_not_of_the_linear_path():
     halved, _, _ = network(bag)
     projected = network.projection(network.encode(bag)[0])
     torch.testing.assert_close(halved[:, :4], 0.5 * projected)
-    torch.nn.init.zeros_(network.log_scale)
+    network.scale.fill_(1.0)
     whole, _, _ = network(bag)
     torch.testing.assert_close(whole[:, :4], projected)
     assert torch.equal(whole[:, 4:], halved[:, 4:])
@@ -187,17 +182,17 @@ def test_the_scale_is_of_the_autoencoder_and_not_of_the_linear_path():
 
 def test_the_scale_is_over_the_root_of_the_mean_length_of_the_histories():
     interactions = interactions_of([[1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 0, 0]])  # the mean is 3
-    for scale_by_length, expected in ((False, 1.5), (True, 1.5 / 3**0.5)):
-        network = fitted("hybridvae", interactions, scale=1.5, scale_by_length=scale_by_length, epochs=1).network
-        assert network.log_scale.exp().item() == pytest.approx(expected, rel=1e-3)
+    assert fitted("hybridvae", interactions, scale=1.5, epochs=1).network.scale.item() == pytest.approx(
+        1.5 / 3**0.5, rel=1e-3
+    )
 
 
 def test_the_decoder_starts_at_the_text_and_learns_what_is_beside_it():
     interactions = interactions_of(checkerboard())
-    torch.testing.assert_close(every_part().output_vectors[:, :4], every_part().item_vectors)
-    network = fitted("hybridvae", interactions, decoder="residual", epochs=2).network
+    torch.testing.assert_close(every_part().output_vectors()[:, :4], every_part().item_vectors)
+    network = fitted("hybridvae", interactions, residual_rate=0.05, epochs=2).network
     assert np.array_equal(network.item_vectors.numpy(), as_saved(interactions.item_vectors))
-    moved = (network.output_vectors - network.item_vectors).abs().max().item()
+    moved = (network.output_vectors() - network.item_vectors).abs().max().item()
     assert 0 < moved <= 0.05 * 2 * 0.003 * 1.001, "Adam moves R by the learning rate a step at most, at first"
 
 
@@ -209,22 +204,71 @@ def test_input_dropout_hides_items_in_training_alone():
     assert network.eval()._history(bag)[1].tolist() == [1.0] * 6
 
 
-def test_half_precision_is_close_and_used_in_training_alone():
-    network = a_network(Config(latent_dim=3, hidden_dims=(5,), precision="bfloat16"))
-    query = torch.randn(2, 4)
-    whole = query @ network.item_vectors.T
-    half = network.decode(query)
-    assert half.dtype == torch.float32 and not torch.equal(half, whole)
-    torch.testing.assert_close(half, whole, rtol=0.02, atol=0.02)
-    assert torch.equal(network.eval().decode(query), whole)
+def test_the_drawn_softmax_estimates_the_whole_one():
+    bag = Bag.of(histories_of([[1, 0, 1, 0, 0, 1, *[0] * 34], [0, 1, 0, 0, 0, 0, *[0] * 34]]), torch.device("cpu"))
+    network = a_network(Config(latent_dim=3, hidden_dims=(5,), residual_rate=0.1), n_items=40).eval()
+    warm = torch.arange(40)[torch.arange(40) != 9]
+    query, _, _ = network(bag)
+    among = [Alternatives.drawn(bag, warm, 12, 40) for _ in range(3000)]
+    for one in among[:20]:
+        assert 9 not in one.items and {0, 1, 2, 5} <= set(one.items.tolist())
+        assert one.place[one.items].tolist() == list(range(len(one.items)))
+    scores = query @ network.output_vectors().T
+    stands_for = torch.zeros(40)
+    for one in among:
+        stands_for[one.items] += one.log_weight.exp() / len(among)
+    torch.testing.assert_close(stands_for[warm], torch.ones(39), rtol=0, atol=0.15)
+    torch.testing.assert_close(stands_for[[0, 1, 2, 5]], torch.ones(4), rtol=1e-3, atol=0)
+    one = among[0]
+    dense = torch.zeros(2, 40)
+    dense[0, [0, 2, 5]] = dense[1, 1] = 1
+    weighted = scores[:, one.items] + one.log_weight
+    expected = -(dense[:, one.items] * torch.log_softmax(weighted, dim=1)).sum(dim=1).mean()
+    torch.testing.assert_close(network.reconstruction_loss(query, bag, one), expected)
 
 
-def test_automatic_precision_asks_the_processor(monkeypatch):
-    for capabilities, half in (({"avx2": True, "avx512_bf16": False}, False), ({"avx512_bf16": True}, True)):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found)
-        network = a_network(Config(latent_dim=3, hidden_dims=(5,), precision="auto"))
-        query = torch.randn(2, 4)
-        assert torch.equal(network.decode(query), query @ network.item_vectors.T) != half
+def test_ease_stands_beside_the_autoencoder_in_z_scores(tmp_path):
+    interactions = interactions_of(checkerboard())
+    block = {"whitening": 0.5, "ease_regularization": 7.0, "ease_text_weight": 3.0, "ease_recency": 0.5, "epochs": 3}
+    joined, alone = (fitted("hybridvae", interactions, ease_weight=weight, **block) for weight in (0.3, 0.0))
+    ease = fitted("ease_text", interactions, regularization=7.0, text_weight=3.0, recency=0.5, whitening=0.5)
+    users = np.arange(20)
+    expected = zscore(alone.scores(users), axis=1) + 0.3 * zscore(ease.scores(users), axis=1)
+    np.testing.assert_allclose(joined.scores(users), expected, rtol=1e-4, atol=1e-4)
+    joined.save(tmp_path)
+    again = load("hybridvae", tmp_path, interactions, Context(device="cpu"))
+    assert np.array_equal(again.scores(users), joined.scores(users))
+    elsewhere = load("hybridvae", tmp_path, interactions_of(np.ones((2, 20))), Context(device="cpu"))
+    assert np.array_equal(elsewhere.scores_of(interactions.histories), joined.scores(users)), (
+        "who is known is no matter"
+    )
+    nobody = histories_of([[0] * 20])
+    assert np.isfinite(joined.scores_of(nobody)).all(), "who has no history has no deviation either"
+
+
+def test_validation_chooses_the_weight_of_ease_and_a_second_fit_takes_it():
+    interactions = interactions_of(checkerboard())
+
+    class Likes:
+        """A validation that likes one weight; it is asked once an epoch, and then for each weight."""
+
+        def __init__(self, weight):
+            self.weight, self.asked = weight, []
+
+        def __call__(self, model):
+            self.asked.append(model.weight)
+            return -abs(model.weight - self.weight)
+
+    for liked in (0.0, 0.4):
+        likes = Likes(liked)
+        model = create("hybridvae", {"ease_weight": None, "epochs": 2, "validate_every": 1}, Context(device="cpu"))
+        model.fit(interactions, validation=likes)
+        assert likes.asked == [0.1, 0.1, 0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6]
+        assert model.chosen == {"epochs": 1, "ease_weight": liked}
+        again = create("hybridvae", {"ease_weight": None}, Context(device="cpu"), chosen=model.chosen)
+        assert again.weight == liked and again.config.epochs == 1
+    given = create("hybridvae", {"ease_weight": 0.3}, Context(device="cpu"))
+    assert given.weight == 0.3 and given.chosen == {}
 
 
 def test_every_part_learns_and_is_saved(tmp_path):

@@ -125,7 +125,8 @@ def test_a_model_card_says_what_the_checkpoint_is(done):
         code = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
         assert len(done.run("python", "-c", code).splitlines()) >= (1 if model == "lightgcn" else 11)
     card = (done.folder / "data/train/tiny/hybridvae/README.md").read_text()
-    assert "| epochs | 4 |" in card and "- `hybridvae.latent_dim`: 8" in card
+    assert re.search(r"\| chosen on validation \| `epochs` 4, `ease_weight` [0-9.]+ \|", card)
+    assert "- `hybridvae.latent_dim`: 8" in card
 
 
 def test_a_card_names_the_licence_of_its_data():

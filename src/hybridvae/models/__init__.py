@@ -39,15 +39,20 @@ __all__ = [
 ]
 
 
-def create(name: str, block: Mapping[str, Any] | None, context: Context, *, epochs: int = 0) -> Recommender:
-    """The unfitted model `name` with its block of parameters; `epochs`, where above 0, replaces its own.
+def create(
+    name: str, block: Mapping[str, Any] | None, context: Context, *, chosen: Mapping[str, float] | None = None
+) -> Recommender:
+    """The unfitted model `name` with its block of parameters.
+
+    Args:
+        chosen: parameters that take the place of the block's: what a fit with validation chose.
 
     Raises:
         BadParameterError: there is no such model, or its block has an unknown key or a wrong value.
     """
     module = _module(name)
     config = parse_config(module.Config, block, where=name)
-    model: Recommender = module.Model(replace(config, epochs=epochs) if epochs else config, context)
+    model: Recommender = module.Model(replace(config, **chosen) if chosen else config, context)
     return model
 
 

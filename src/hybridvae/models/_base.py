@@ -4,10 +4,11 @@ import re
 import shutil
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol, Self, runtime_checkable
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
@@ -18,6 +19,7 @@ from hybridvae.data.interactions import Interactions
 from hybridvae.progress import warn
 
 EpochMetrics = dict[str, float]
+NOTHING: Mapping[str, float] = MappingProxyType({})  # what models without epochs choose on validation
 OnEpoch = Callable[[int, EpochMetrics], None]
 Validation = Callable[["Recommender"], float]
 
@@ -176,8 +178,8 @@ class Recommender(Protocol):
         ...
 
     @property
-    def epochs(self) -> int:
-        """The epochs that a fit without validation should take; 0 for models without epochs."""
+    def chosen(self) -> Mapping[str, float]:
+        """The parameters that validation chose, such as `epochs`, with which a fit without validation should go on."""
         ...
 
     def save(self, folder: Path) -> None:

@@ -10,7 +10,8 @@ import hashlib
 import inspect
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -70,7 +71,7 @@ class FitRecord:
 
 def train_epochs(
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     config: EpochsConfig,
     *,
     train_epoch: Callable[[int], EpochMetrics],
@@ -92,7 +93,7 @@ def train_epochs(
     with _left_on_failure(state):
         if state is not None and (stored := _read_state(state)) is not None:
             record, best = stored.record, stored.best
-            stored.restore(network, optimizer)
+            stored.restore(network, optimizers)
             if on_epoch:
                 for number, metrics in enumerate(record.history, start=1):
                     on_epoch(number, metrics)
@@ -110,7 +111,7 @@ def train_epochs(
                         record.best_value, record.best_epoch = value, record.epoch
                         best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
                 record.history.append(metrics)
-                if state is not None and not _write_state(state, network, optimizer, record, best):
+                if state is not None and not _write_state(state, network, optimizers, record, best):
                     state = None
                 if on_epoch:
                     on_epoch(record.epoch, metrics)
@@ -214,18 +215,20 @@ class _State:
     last: dict[str, Tensor]
     best: dict[str, Tensor] | None
 
-    def restore(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def restore(self, network: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         weights: dict[str, Tensor] = {}
-        slots: dict[int, dict[str, Any]] = {}
+        slots: dict[int, dict[int, dict[str, Any]]] = defaultdict(lambda: defaultdict(dict))
         for name, tensor in self.last.items():
             kind, _, rest = name.partition("/")
             if kind == "network":
                 weights[rest] = tensor
             else:
-                index, _, slot = rest.partition("/")
-                slots.setdefault(int(index), {})[slot] = tensor
+                number, index, slot = rest.split("/")
+                slots[int(number)][int(index)][slot] = tensor
         network.load_state_dict(weights)
-        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+        for place, optimizer in enumerate(optimizers):
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": dict(slots[place]), "param_groups": groups})
 
 
 def _read_state(folder: StateFolder) -> _State | None:
@@ -248,14 +251,15 @@ def _read_state(folder: StateFolder) -> _State | None:
 def _write_state(
     folder: StateFolder,
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     record: FitRecord,
     best: dict[str, Tensor] | None,
 ) -> bool:
     """Write the state after an epoch; False, and a line that says so, where that is impossible."""
     last = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
-    for index, slots in optimizer.state_dict()["state"].items():
-        last |= {f"optimizer/{index}/{slot}": tensor for slot, tensor in slots.items()}
+    for number, optimizer in enumerate(optimizers):
+        for index, slots in optimizer.state_dict()["state"].items():
+            last |= {f"optimizer/{number}/{index}/{slot}": torch.as_tensor(value) for slot, value in slots.items()}
     try:
         if best is not None and record.best_epoch == record.epoch:
             _write(_best(folder, record), best, "")

@@ -5,7 +5,10 @@ the score of an item is the query's inner product with the item's output vector,
 output vectors are frozen text embeddings (HybridVAE) or learned weights (Mult-VAE) is the network's affair.
 """
 
+import itertools
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -30,11 +33,10 @@ from hybridvae.config import (
     read_config,
 )
 from hybridvae.data.interactions import Interactions, recency_weights
-from hybridvae.device import choose_device
-from hybridvae.errors import BadDataError
 from hybridvae.files import atomic_path, write_json
-from hybridvae.models import _training as training
 from hybridvae.models._base import Context, EpochMetrics, OnEpoch, Validation
+from hybridvae.models._epochs import EpochRecommender
+from hybridvae.models._softmax import log_normaliser
 from hybridvae.seeds import derive_seed, random_generator
 
 
@@ -44,6 +46,7 @@ class VAEConfig(Parameters):
 
     recency: Recency = 0.0  # an item of a history counts age^-recency: the latest 1, one of age 4 half that at 0.5
     target_recency: Recency = 0.0  # so much the loss asks for each item, in the same way
+    softmax_items: CountOrZero = 0  # drawn for the softmax of a step, beside the items of its histories; 0: all
     beta: NotNegative = 0.2  # weight of the KL term once annealed
     anneal_epochs: CountOrZero = 20  # epochs over which the weight grows from 0 to beta
     learning_rate: Positive = 0.001  # at the start
@@ -101,36 +104,68 @@ class Bag:
         return weights * self.spread(self.lengths / self.total(weights))
 
 
+@dataclass(frozen=True)
+class Alternatives:
+    """The items that the softmax of a step is over.
+
+    Attributes:
+        items: (S,) ascending; None for all.
+        place: (I,) the place of an item among them.
+        log_weight: (S,) how many items of the catalogue one stands for, as a logarithm; None where each is one.
+    """
+
+    items: Tensor | None = None
+    place: Tensor | None = None
+    log_weight: Tensor | None = None
+
+    @classmethod
+    def of(cls, items: Tensor, n_items: int, log_weight: Tensor | None = None) -> "Alternatives":
+        """These (S,) of `n_items` items."""
+        place = items.new_zeros(n_items)
+        place[items] = torch.arange(len(items), device=items.device)
+        return cls(items, place, log_weight)
+
+    @classmethod
+    def drawn(cls, bag: "Bag", warm: Tensor, number: int, n_items: int) -> "Alternatives":
+        """The items of the histories, and those of `number` draws from the `warm` ones, with repetition.
+
+        Each of the latter stands for 1 / (its chance to be drawn) items, so that the softmax's denominator is right
+        in the mean (Bengio & Senecal 2008, "Adaptive Importance Sampling to Accelerate Training of a Neural
+        Probabilistic Language Model", section II).
+        """
+        draws = warm[torch.randint(len(warm), (number,), device=warm.device)]
+        items = torch.unique(torch.cat([bag.items, draws]))
+        in_histories = torch.zeros(n_items, dtype=torch.bool, device=warm.device).index_fill(0, bag.items, True)
+        chance = -math.expm1(number * math.log1p(-1 / len(warm)))
+        log_weight = torch.where(in_histories[items], 0.0, -math.log(chance))
+        return cls.of(items, n_items, log_weight)
+
+
 class VAENetwork(nn.Module, ABC):
-    """Encoder, latent sample and decoder; shapes are (users B, items I, latent L, query D)."""
+    """Encoder, latent sample and decoder; shapes are (users B, items I, latent L, query D).
 
-    output_bias: Tensor | None  # (I,), where the decoder has one
+    Attributes:
+        tables: names of the parameters with a row an item.
+        sparse: whether a step's gradients of these hold its rows alone; then `output_vectors` is asked for items.
+    """
 
-    @property
+    tables: ClassVar[tuple[str, ...]]
+    sparse = False
+
     @abstractmethod
-    def output_vectors(self) -> Tensor:
-        """(I, D): what a query is multiplied with."""
+    def output_vectors(self, items: Tensor | None = None) -> Tensor:
+        """(I, D): what a query is multiplied with; (S, D) of the `items` (S,)."""
+
+    def set_sparse(self, sparse: bool) -> None:
+        """Whether the gradients of `tables` are sparse from now on."""
+        self.sparse = sparse
+        for module in self.modules():
+            if isinstance(module, nn.EmbeddingBag):
+                module.sparse = sparse
 
     @abstractmethod
     def encode(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """Histories -> mu (B, L) and log sigma^2 (B, L)."""
-
-    @abstractmethod
-    def query(self, z: Tensor) -> Tensor:
-        """(B, L) -> (B, D)."""
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """What is trained, as groups for the optimiser, which may set a `weight_decay` of their own."""
-        return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
-
-    def decode(self, query: Tensor, output_vectors: Tensor | None = None) -> Tensor:
-        """(B, D) -> scores (B, I) = query @ output_vectors^T + output_bias.
-
-        Args:
-            output_vectors: where they have been put together before.
-        """
-        scores = query @ (self.output_vectors if output_vectors is None else output_vectors).T
-        return scores if self.output_bias is None else scores + self.output_bias
 
     @abstractmethod
     def forward(self, bag: Bag) -> tuple[Tensor, Tensor, Tensor]:
@@ -141,7 +176,7 @@ class VAENetwork(nn.Module, ABC):
         return mu + torch.exp(0.5 * log_variance) * torch.randn_like(mu) if self.training else mu
 
     def reconstruction_loss(
-        self, query: Tensor, bag: Bag, log_share: Tensor | None = None, weights: Tensor | None = None
+        self, query: Tensor, bag: Bag, among: Alternatives | None = None, weights: Tensor | None = None
     ) -> Tensor:
         """Multinomial negative log-likelihood, the mean over users (Liang et al. 2018, equation 2); in nats.
 
@@ -150,29 +185,24 @@ class VAENetwork(nn.Module, ABC):
         nor a gradient through single scores is needed. Each user must have a positive.
 
         Args:
-            log_share: (I,) added to the scores in the softmax: -inf for items that must stay out of it.
+            among: the items of the softmax, by default all; all in `bag` must be there.
             weights: (N,) in place of the ones in x; each history's must add up to its length.
         """
-        scores = self.decode(query)
-        if log_share is not None:
-            scores = scores + log_share
-        # logsumexp = cross entropy at any one item + its score: half the time of torch.logsumexp and its gradient.
-        one = bag.items[bag.offsets[:-1]]
-        logsumexp = F.cross_entropy(scores, one, reduction="none") + scores.gather(1, one[:, None])[:, 0]
-        normaliser = (bag.lengths * logsumexp).sum()
+        among = among or Alternatives()
+        vectors = self.output_vectors(among.items)  # (S, D)
         liked = F.embedding_bag(
-            bag.items,
-            self.output_vectors,
+            bag.items if among.place is None else among.place[bag.items],
+            vectors,
             bag.offsets,
             mode="sum",
             include_last_offset=True,
             per_sample_weights=weights,
         )  # (B, D)
         positive_scores = (query * liked).sum()
-        if self.output_bias is not None:
-            biases = self.output_bias[bag.items]
-            positive_scores = positive_scores + (biases if weights is None else weights * biases).sum()
-        return (normaliser - positive_scores) / len(query)
+        if among.log_weight is not None:  # one more column, which adds it to each score
+            query = torch.cat([query, torch.ones_like(query[:, :1])], dim=1)
+            vectors = torch.cat([vectors, among.log_weight[:, None]], dim=1)
+        return (log_normaliser(query, vectors, bag.lengths.float()) - positive_scores) / len(query)
 
 
 def kl_divergence(mu: Tensor, log_variance: Tensor) -> Tensor:
@@ -180,58 +210,54 @@ def kl_divergence(mu: Tensor, log_variance: Tensor) -> Tensor:
     return -0.5 * (1 + log_variance - mu**2 - log_variance.exp()).sum(dim=1).mean()
 
 
-class VAERecommender(ABC):
+def clip_gradient(parameters: Iterable[nn.Parameter], longest: float) -> None:
+    """Scale a gradient, parts of which may be sparse, to a length of at most `longest`."""
+    parts = []
+    for parameter in parameters:
+        if parameter.grad is not None:
+            if parameter.grad.is_sparse:
+                parameter.grad = parameter.grad.coalesce()
+            parts.append(parameter.grad.values() if parameter.grad.is_sparse else parameter.grad)
+    length = torch.nn.utils.get_total_norm(parts)
+    share = torch.clamp(longest / (length + 1e-6), max=1.0)
+    for part in parts:
+        part.mul_(share)
+
+
+class VAERecommender(EpochRecommender):
     """The recommender around a network: a model's file names itself, its config and its network."""
 
-    name: ClassVar[str]
-    config_type: ClassVar[type[VAEConfig]]
-    needs_vectors: bool
-    folds_in = True
-    seeded = True
+    network: VAENetwork
 
     def __init__(self, config: Any, context: Context) -> None:
-        self.config = config
-        self.context = context
-        self.device = choose_device(context.device)
-        self.record = training.FitRecord()
-        self.network: VAENetwork
+        super().__init__(config, context)
         self._output_vectors: Tensor | None = None  # put together once, of a network that is trained no more
-        self.histories: sparse.csr_matrix
 
     @abstractmethod
     def build(self, interactions: Interactions, item_vectors: Tensor | None) -> VAENetwork:
         """The untrained network for such interactions."""
 
-    @property
-    def epochs(self) -> int:
-        """The best epoch on validation."""
-        return self.record.best_epoch
-
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
     ) -> Self:
-        """Minimise reconstruction + beta(t) KL with Adam, its weight decay decoupled (Loshchilov & Hutter 2019).
+        """Minimise reconstruction + beta(t) KL with Adam.
 
         Raises:
             BadDataError: the interactions lack wanted item vectors.
             BadParameterError: the loss is no number any more.
         """
-        vectors = interactions.item_vectors if self.needs_vectors else None
-        if self.needs_vectors and vectors is None:
-            raise BadDataError(f"{self.name} decodes into text embeddings: fit it with item vectors.")
-        config, seed = self.config, self.context.seed
-        self._output_vectors = None
+        vectors = self.vectors_of(interactions)
+        config, seed, n_items = self.config, self.context.seed, interactions.n_items
         self.histories = interactions.histories
+        self._output_vectors = None
         torch.manual_seed(derive_seed(seed, self.name, "start"))
         network = self.build(interactions, None if vectors is None else torch.from_numpy(vectors))
         self.network = network.to(self.device)
-        groups = self.network.parameter_groups()
-        trained = [parameter for group in groups for parameter in group["params"]]
-        fused = self.device.type in ("cpu", "cuda")
-        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=0.0, fused=fused)
-        warm = interactions.warm
         # Items of which nothing may be known yet are no alternatives that a user passed over.
-        log_share = None if warm.all() else torch.from_numpy(np.where(warm, 0, -np.inf).astype("f")).to(self.device)
+        warm = torch.from_numpy(np.flatnonzero(interactions.warm)).to(self.device)
+        all_items = Alternatives() if len(warm) == n_items else Alternatives.of(warm, n_items)
+        drawing = 0 < config.softmax_items < len(warm)
+        optimizers = self._optimizers(sparse_tables=drawing)
 
         learners = np.flatnonzero(np.diff(self.histories.indptr))  # users with a history
         steps = -(-len(learners) // config.batch_size)
@@ -240,52 +266,59 @@ class VAERecommender(ABC):
             torch.manual_seed(derive_seed(seed, self.name, "epoch", epoch))
             order = random_generator(seed, self.name, "order", epoch).permutation(learners)
             self.network.train()
+            self._output_vectors = None
             sums = torch.zeros(2, device=self.device)
             beta = 0.0
             for step in range(steps):
                 users = order[step * config.batch_size : (step + 1) * config.batch_size]
                 done = (epoch - 1) * steps + step
                 beta = self._beta(done, steps)
-                for group in optimizer.param_groups:
+                for group in itertools.chain(*(optimizer.param_groups for optimizer in optimizers)):
                     group["lr"] = self._learning_rate(done)
                 bag = Bag.of(self.histories[users], self.device)
+                among = Alternatives.drawn(bag, warm, config.softmax_items, n_items) if drawing else all_items
                 query, mu, log_variance = self.network(bag)
                 targets = bag.targets_by_recency(config.target_recency)
-                reconstruction = self.network.reconstruction_loss(query, bag, log_share, targets)
+                reconstruction = self.network.reconstruction_loss(query, bag, among, targets)
                 kl = kl_divergence(mu, log_variance)
-                optimizer.zero_grad()
+                self.network.zero_grad()
                 torch.autograd.backward(reconstruction + beta * kl)
-                nn.utils.clip_grad_norm_(trained, config.clip_norm)
-                optimizer.step()
+                clip_gradient(self.network.parameters(), config.clip_norm)
+                for optimizer in optimizers:
+                    optimizer.step()
                 sums += torch.stack([reconstruction.detach(), kl.detach()]) * len(users)
             reconstruction_mean, kl_mean = (sums / len(order)).tolist()
-            loss = training.checked_loss(reconstruction_mean + beta * kl_mean, epoch, self.name)
+            loss = reconstruction_mean + beta * kl_mean
             return {"loss": loss, "reconstruction": reconstruction_mean, "kl": kl_mean, "beta": beta}
 
-        self.record = training.train_epochs(
-            self.network,
-            optimizer,
-            config,
-            train_epoch=train_epoch,
-            validate=(lambda: validation(self)) if validation else None,
-            on_epoch=on_epoch,
-            state=training.state_folder(
-                self.name, config, self.context, self.device, interactions, vectors=vectors, validation=validation
-            ),
-        )
+        self.train(self.network, optimizers, interactions, train_epoch, validation=validation, on_epoch=on_epoch)
+        self._output_vectors = None
         return self
 
     def scores(self, users: IntArray) -> FloatArray:
-        """(B,) -> (B, I), at z = mu."""
+        """(B,) -> (B, I)."""
         return self.scores_of(self.histories[users])
 
     @torch.inference_mode()
     def scores_of(self, histories: sparse.csr_matrix) -> FloatArray:
         """(B, I) histories -> (B, I) scores, at z = mu."""
         self.network.eval()
+        if self._output_vectors is None:
+            self._output_vectors = self.network.output_vectors().detach()
         query, _, _ = self.network(Bag.of(histories, self.device))
-        scores: FloatArray = self.network.decode(query, self._output_vectors).cpu().numpy()
+        scores: FloatArray = (query @ self._output_vectors.T).cpu().numpy()
         return scores
+
+    def _optimizers(self, *, sparse_tables: bool) -> list[torch.optim.Optimizer]:
+        """Adam; with `sparse_tables` one of its own for the tables of items, which moves the rows of a step alone."""
+        self.network.set_sparse(sparse_tables)
+        tables: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
+        for name, parameter in self.network.named_parameters():
+            (tables if sparse_tables and name in self.network.tables else others).append(parameter)
+        fused, rate = self.device.type in ("cpu", "cuda"), self.config.learning_rate
+        dense = torch.optim.Adam(others, lr=rate, fused=fused)
+        return [dense, torch.optim.SparseAdam(tables, lr=rate)] if tables else [dense]
 
     @torch.inference_mode()
     def latent_means(self, histories: sparse.csr_matrix) -> FloatArray:
@@ -311,7 +344,6 @@ class VAERecommender(ABC):
         model.network = model.build(interactions, tensors.pop("item_vectors", None))
         model.network.load_state_dict(tensors)
         model.network.to(model.device)
-        model._output_vectors = model.network.output_vectors.detach()
         model.histories = interactions.histories
         return model
 

@@ -29,17 +29,13 @@ from hybridvae.config import (
     read_config,
 )
 from hybridvae.data.interactions import Interactions, by_recency
-from hybridvae.device import choose_device
-from hybridvae.errors import BadDataError
 from hybridvae.files import read_arrays, write_arrays, write_json
-from hybridvae.models import _training as training
 from hybridvae.models._base import Context, EpochMetrics, OnEpoch, Validation
+from hybridvae.models._epochs import EpochRecommender
 from hybridvae.models._graph import adjacency, as_tensor, multiply, propagate
 from hybridvae.models._softmax import softmax_loss
 from hybridvae.models._text import whitened
 from hybridvae.seeds import derive_seed, random_generator
-
-_NAME = "alpharec"
 
 
 @dataclass(frozen=True)
@@ -92,7 +88,7 @@ class Network(nn.Module):
         return propagated[: self.n_users], propagated[self.n_users :]
 
 
-class Model:
+class Model(EpochRecommender):
     """The recommender around the network.
 
     Once it is fitted, a user is known by the history alone: the user's vector is the network's answer to the mean text,
@@ -100,24 +96,15 @@ class Model:
     last, the sum of `gathered` (I, D) over the root of the history's length. `items` (I, D) have length 1.
     """
 
+    name = "alpharec"
+    config_type = Config
     needs_vectors = True
-    folds_in = True
-    seeded = True
+    sparse_matrices = True
 
     def __init__(self, config: Config, context: Context) -> None:
-        self.config = config
-        self.context = context
-        device = choose_device(context.device)
-        self.device = torch.device("cpu") if device.type == "mps" else device  # MPS has no sparse matrices
-        self.record = training.FitRecord()
+        super().__init__(config, context)
         self.network: Network
         self.arrays: dict[str, FloatArray] = {}
-        self.histories: sparse.csr_matrix
-
-    @property
-    def epochs(self) -> int:
-        """The best epoch on validation."""
-        return self.record.best_epoch
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
@@ -128,12 +115,12 @@ class Model:
             BadDataError: there are no item vectors.
             BadParameterError: the loss is no number any more.
         """
-        if interactions.item_vectors is None:
-            raise BadDataError(f"{_NAME} reads text embeddings: fit it with item vectors.")
+        vectors = self.vectors_of(interactions)
+        assert vectors is not None
         config, seed = self.config, self.context.seed
         self.histories = interactions.histories
-        text = torch.from_numpy(whitened(interactions.item_vectors, config.whitening))
-        torch.manual_seed(derive_seed(seed, _NAME, "start"))
+        text = torch.from_numpy(whitened(vectors, config.whitening))
+        torch.manual_seed(derive_seed(seed, self.name, "start"))
         self.network = Network(interactions.positives, text, config).on(self.device)
         optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, fused=True)
         owners = np.repeat(np.arange(interactions.n_users, dtype=np.int64), np.diff(interactions.positives.indptr))
@@ -141,7 +128,7 @@ class Model:
         warm = np.flatnonzero(interactions.warm)
 
         def train_epoch(epoch: int) -> EpochMetrics:
-            random = random_generator(seed, _NAME, "epoch", epoch)
+            random = random_generator(seed, self.name, "epoch", epoch)
             order = random.permutation(len(liked))
             total = torch.zeros((), device=self.device)
             for start in range(0, len(order), config.batch_size):
@@ -155,29 +142,16 @@ class Model:
                 torch.autograd.backward(loss)
                 optimizer.step()
                 total += loss.detach() * len(chosen)
-            return {"loss": training.checked_loss(total.item() / len(order), epoch, _NAME)}
+            return {"loss": total.item() / len(order)}
 
-        def validate() -> float:
-            assert validation is not None
-            self._keep()
-            return validation(self)
-
-        self.record = training.train_epochs(
+        self.train(
             self.network,
-            optimizer,
-            config,
-            train_epoch=train_epoch,
-            validate=validate if validation else None,
+            [optimizer],
+            interactions,
+            train_epoch,
+            validation=validation,
             on_epoch=on_epoch,
-            state=training.state_folder(
-                _NAME,
-                config,
-                self.context,
-                self.device,
-                interactions,
-                vectors=interactions.item_vectors,
-                validation=validation,
-            ),
+            before_validation=self._keep,
         )
         self._keep()
         return self

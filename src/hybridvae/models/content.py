@@ -12,7 +12,7 @@ from hybridvae.config import CountOrZero, Parameters, Recency, read_config
 from hybridvae.data.interactions import Interactions, by_recency
 from hybridvae.errors import BadDataError
 from hybridvae.files import read_arrays, write_arrays, write_json
-from hybridvae.models._base import Context, OnEpoch, Validation
+from hybridvae.models._base import NOTHING, Context, OnEpoch, Validation
 
 _BLOCK = 1 << 24  # similarities held at a time
 
@@ -35,7 +35,7 @@ class Model:
     needs_vectors = True
     folds_in = True
     seeded = False
-    epochs = 0
+    chosen = NOTHING
 
     def __init__(self, config: Config, context: Context) -> None:
         self.config = config

@@ -14,7 +14,7 @@ from hybridvae.config import Parameters, Positive, Recency, read_config
 from hybridvae.data.interactions import Interactions, by_recency
 from hybridvae.errors import BadParameterError, NotEnoughMemoryError
 from hybridvae.files import read_arrays, write_arrays, write_json
-from hybridvae.models._base import Context, OnEpoch, Validation
+from hybridvae.models._base import NOTHING, Context, OnEpoch, Validation
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Model:
     needs_vectors = False
     folds_in = True
     seeded = False
-    epochs = 0
+    chosen = NOTHING
 
     def __init__(self, config: Any, context: Context) -> None:
         self.config = config
@@ -92,10 +92,11 @@ class Model:
 
     def save(self, folder: Path) -> None:
         """Write `model.safetensors`, the lower triangle of P with its diagonal, row by row, and `config.json`."""
-        write_arrays(folder / "model.safetensors", self._arrays())
+        write_arrays(folder / "model.safetensors", self.arrays())
         write_json(folder / "config.json", asdict(self.config))
 
-    def _arrays(self) -> dict[str, FloatArray]:
+    def arrays(self) -> dict[str, FloatArray]:
+        """What is saved of the fit: `triangle`, of P (I, I), I (I + 1) / 2 numbers."""
         size = len(self.diagonal)
         triangle = np.empty(size * (size + 1) // 2, dtype=np.float32)
         start = 0
@@ -109,13 +110,12 @@ class Model:
     def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
         """Read what `save` wrote."""
         model = cls(read_config(cls.config_type, folder), context)
-        model.histories = interactions.histories
-        model._take(read_arrays(folder / "model.safetensors"), interactions.n_items)
+        model.take(read_arrays(folder / "model.safetensors"), interactions)
         return model
 
-    def _take(self, arrays: dict[str, FloatArray], size: int) -> None:
-        """Take over what `_arrays` gave."""
-        triangle = arrays["triangle"]
+    def take(self, arrays: dict[str, FloatArray], interactions: Interactions) -> None:
+        """Take over what `arrays` gave."""
+        self.histories, size, triangle = interactions.histories, interactions.n_items, arrays["triangle"]
         matrix = np.empty((size, size), dtype=np.float32)
         start = 0
         for row in range(size):

@@ -90,12 +90,14 @@ class Model(ease.Model):
             scores[users, counts.indices] -= self.config.text_weight * counts.data * self.own[counts.indices]
         return scores
 
-    def _arrays(self) -> dict[str, FloatArray]:
+    def arrays(self) -> dict[str, FloatArray]:
+        """What is saved of the fit: as EASE's, and the factors of the form that is beside it."""
         beside = {} if self.text is None else {"text": self.text, "answers": self.answers, "own": self.own}
-        return super()._arrays() | beside
+        return super().arrays() | beside
 
-    def _take(self, arrays: dict[str, FloatArray], size: int) -> None:
-        super()._take(arrays, size)
+    def take(self, arrays: dict[str, FloatArray], interactions: Interactions) -> None:
+        """Take over what `arrays` gave."""
+        super().take(arrays, interactions)
         if "text" in arrays:
             self.text, self.answers, self.own = arrays["text"], arrays["answers"], arrays["own"]
 

@@ -9,20 +9,26 @@ parameter, switched off in the defaults of `Config`. Loss and training loop, whi
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Self
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hybridvae.config import NotNegative, Positive, Share, ShareBelowOne, Width, Within
+from hybridvae.arrays import FloatArray
+from hybridvae.config import NotNegative, Positive, Recency, Share, ShareBelowOne, Width, Within, read_config
 from hybridvae.data.interactions import Interactions
 from hybridvae.files import atomic_path, write_json
-from hybridvae.models._base import OnEpoch, Validation
+from hybridvae.models import ease_text
+from hybridvae.models._base import Context, OnEpoch, Validation
 from hybridvae.models._text import whitened
 from hybridvae.models._vae import Bag, VAEConfig, VAENetwork, VAERecommender
+
+_WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # of EASE, from which validation chooses ...
+_FIRST_WEIGHT = 0.1  # ... and with which the epoch is chosen before
 
 
 @dataclass(frozen=True)
@@ -35,17 +41,14 @@ class Config(VAEConfig):
     input_dropout: ShareBelowOne = 0.0  # share of a history's items that the encoder does not see in a step
     normalised_input: bool = False  # a history enters as a vector of length 1, not as zeros and ones
     text_in_encoder: bool = False  # the encoder also reads the mean text vector of the history
-    projection: Literal["linear", "two_layer"] = "linear"  # latent -> text space
     scale: Positive = 1.0  # of the autoencoder's scores (an inverse temperature); the linear path keeps its own
-    scale_by_length: bool = False  # divide it by the root of the histories' mean length
-    learned_scale: bool = False  # `scale` is where it starts, not where it stays
-    decoder: Literal["frozen", "residual"] = "frozen"  # text vectors E, or E + residual_rate * R with R learned
-    residual_rate: Positive = 0.05  # the smaller, the slower R leaves the text
-    item_bias: bool = False
+    residual_rate: NotNegative = 0.0  # the smaller, the slower R leaves the text
     linear_dim: Annotated[int, Within(0, 65_536)] = 0  # width of the linear path beside the autoencoder; 0 for none
-    linear_decay: NotNegative = 0.0  # weight decay of the linear path
     whitening: Share = 0.0  # of the item vectors: from 0, as they are, to 1, equal variance in all directions
-    precision: Literal["auto", "float32", "bfloat16"] = "float32"  # of the product with all items in training
+    ease_weight: NotNegative | None = 0.0  # of EASE beside the autoencoder; None: the best on validation
+    ease_regularization: Positive = 150.0
+    ease_text_weight: NotNegative = 20.0  # of the item vectors in EASE's Gram matrix
+    ease_recency: Recency = 0.75  # as `recency`, in the histories that EASE reads
     beta: NotNegative = 1.0
     learning_rate: Positive = 0.003
 
@@ -57,7 +60,10 @@ class Network(VAENetwork):
     """
 
     item_vectors: Tensor
+    scale: Tensor  # of the autoencoder's scores, a number
     residual: Tensor | None  # (I, D)
+
+    tables = ("embedding.weight", "residual", "linear_in.weight", "linear_out")
 
     def __init__(self, config: Config, item_vectors: Tensor, mean_length: float = 1.0) -> None:
         """Around (I, D) item vectors, for histories of `mean_length` items."""
@@ -80,18 +86,12 @@ class Network(VAENetwork):
         self.hidden = nn.Sequential(*layers)
         self.mu = nn.Linear(width, config.latent_dim)
         self.log_variance = nn.Linear(width, config.latent_dim)
-        self.projection: nn.Module = nn.Linear(config.latent_dim, text_dim)
-        if config.projection == "two_layer":
-            self.projection = nn.Sequential(
-                nn.Linear(config.latent_dim, text_dim), nn.GELU(), nn.Linear(text_dim, text_dim)
-            )
+        self.projection = nn.Linear(config.latent_dim, text_dim)
         # The longer the histories, the more the items in them say by themselves, in the linear path.
-        scale = config.scale / mean_length**0.5 if config.scale_by_length else config.scale
-        self.log_scale = nn.Parameter(torch.tensor(scale).log(), requires_grad=config.learned_scale)
+        self.register_buffer("scale", torch.tensor(config.scale / mean_length**0.5))
         self.register_buffer("item_vectors", item_vectors, persistent=False)  # (I, D), frozen
-        residual = nn.Parameter(torch.zeros(n_items, text_dim)) if config.decoder == "residual" else None
+        residual = nn.Parameter(torch.zeros(n_items, text_dim)) if config.residual_rate else None
         self.register_parameter("residual", residual)
-        self.register_parameter("output_bias", nn.Parameter(torch.zeros(n_items)) if config.item_bias else None)
         self.linear_in: nn.EmbeddingBag | None = None
         if config.linear_dim:
             self.linear_in = nn.EmbeddingBag(n_items, config.linear_dim, mode="sum", include_last_offset=True)
@@ -99,29 +99,22 @@ class Network(VAENetwork):
             nn.init.normal_(self.linear_in.weight, std=config.linear_dim**-0.5)
             nn.init.normal_(self.linear_out, std=0.01)
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """The linear path with a weight decay of its own, and everything else without."""
-        linear: list[nn.Parameter] = []
-        others: list[nn.Parameter] = []
-        for name, parameter in self.named_parameters():
-            if parameter.requires_grad:
-                (linear if name.startswith("linear_") else others).append(parameter)
-        return [{"params": others}, {"params": linear, "weight_decay": self.config.linear_decay}]
+    def output_vectors(self, items: Tensor | None = None) -> Tensor:
+        """(I, D + K), or (S, D + K) of `items`: text vectors with their residual, beside the end of the linear path."""
 
-    @property
-    def output_vectors(self) -> Tensor:
-        """(I, D + K): text embeddings, with their residual, beside the output of the linear path."""
-        vectors = self.item_vectors
+        def rows(table: Tensor) -> Tensor:
+            return table if items is None else F.embedding(items, table, sparse=self.sparse and table.requires_grad)
+
+        vectors = rows(self.item_vectors)
         if self.residual is not None:
-            vectors = vectors + self.config.residual_rate * self.residual
-        return vectors if self.linear_in is None else torch.cat([vectors, self.linear_out], dim=1)
+            vectors = vectors + self.config.residual_rate * rows(self.residual)
+        return vectors if self.linear_in is None else torch.cat([vectors, rows(self.linear_out)], dim=1)
 
     def forward(self, bag: Bag) -> tuple[Tensor, Tensor, Tensor]:
         """Histories -> query (B, D + K), mu and log sigma^2 (B, L), with z = mu + sigma * eps in training."""
         counts, kept, unit = self._history(bag)
         mu, log_variance = self._encode(bag, counts, kept, unit)
-        z = self.sample(mu, log_variance)
-        query = self.query(z)
+        query = self.projection(self.sample(mu, log_variance)) * self.scale
         if self.linear_in is not None:
             query = torch.cat([query, self.linear_in(bag.items, bag.offsets, per_sample_weights=unit)], dim=1)
         return query, mu, log_variance
@@ -129,18 +122,6 @@ class Network(VAENetwork):
     def encode(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """Histories -> mu (B, L) and log sigma^2 (B, L)."""
         return self._encode(bag, *self._history(bag))
-
-    def query(self, z: Tensor) -> Tensor:
-        """(B, L) -> (B, D): the point of the text space that the users are looking for."""
-        projected: Tensor = self.projection(z) * self.log_scale.exp()
-        return projected
-
-    def decode(self, query: Tensor, output_vectors: Tensor | None = None) -> Tensor:
-        """(B, D + K) -> scores (B, I); in training the product may be of half precision, its sums never are."""
-        half = self.training and _is_half(self.config.precision, query.device)
-        with torch.autocast(query.device.type, torch.bfloat16, enabled=half):
-            scores = query @ (self.output_vectors if output_vectors is None else output_vectors).T
-        return scores.float() if self.output_bias is None else scores.float() + self.output_bias
 
     def _history(self, bag: Bag) -> tuple[Tensor, Tensor, Tensor]:
         """(N,) what each item of each history counts; the same after input dropout; and with histories of length 1.
@@ -168,23 +149,26 @@ class Network(VAENetwork):
         return self.mu(hidden), self.log_variance(hidden)
 
 
-def _is_half(precision: str, device: torch.device) -> bool:
-    """Whether to multiply in bfloat16; `auto`: where the processor has instructions for it, else it is slower."""
-    if precision != "auto":
-        return precision == "bfloat16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and any(
-        has for name, has in torch.cpu.get_capabilities().items() if name.endswith("_bf16")
-    )
-
-
 class Model(VAERecommender):
-    """The recommender around the network."""
+    """The recommender around the network, with EASE on interactions and text beside it.
+
+    An item's score is its z-score among the autoencoder's scores for the user plus `weight` times that among EASE's.
+    """
 
     name = "hybridvae"
     config_type = Config
     needs_vectors = True
+    network: Network
+
+    def __init__(self, config: Config, context: Context) -> None:
+        super().__init__(config, context)
+        self.weight = _FIRST_WEIGHT if config.ease_weight is None else config.ease_weight
+        self.ease: ease_text.Model | None = None
+
+    @property
+    def chosen(self) -> dict[str, float]:
+        """The best epoch on validation, and the weight of EASE where no parameter says it."""
+        return super().chosen | ({"ease_weight": self.weight} if self.config.ease_weight is None else {})
 
     def build(self, interactions: Interactions, item_vectors: Tensor | None) -> Network:
         """The untrained network around the item vectors, scaled for histories of this mean length."""
@@ -196,26 +180,83 @@ class Model(VAERecommender):
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
     ) -> Self:
-        """As Mult-VAE, on whitened item vectors; then round all to half precision, in which it is saved.
+        """EASE; then the autoencoder as Mult-VAE's, on whitened vectors; then, where it is to be chosen, the weight.
+
+        The epoch is chosen with EASE at the weight that is given, or at a first one. The autoencoder ends in half
+        precision, in which it is saved.
 
         Raises:
             BadDataError: there are no item vectors.
             BadParameterError: the loss is no number any more.
+            NotEnoughMemoryError: EASE has a matrix of all items with all items.
         """
-        if interactions.item_vectors is not None:
-            vectors = whitened(interactions.item_vectors, self.config.whitening)
-            interactions = replace(interactions, item_vectors=vectors)
-        super().fit(interactions, validation=validation, on_epoch=on_epoch)
+        vectors = self.vectors_of(interactions)
+        assert vectors is not None
+        if self.weight:
+            self.ease = self._untrained_ease().fit(interactions)
+        white = replace(interactions, item_vectors=whitened(vectors, self.config.whitening))
+        super().fit(white, validation=validation, on_epoch=on_epoch)
         with torch.no_grad():
-            for weights in self.network.parameters():
+            for weights in (*self.network.parameters(), self.network.scale):
                 weights.copy_(weights.half())
-        rounded = self.network.get_buffer("item_vectors").half().float()
+        rounded = self.network.item_vectors.half().float()  # a copy: they may be the caller's own
         self.network.register_buffer("item_vectors", rounded, persistent=False)
+        if self.config.ease_weight is None and validation is not None:
+            self.weight = max(_WEIGHTS, key=lambda weight: self._at(weight, validation))
         return self
 
+    def scores_of(self, histories: sparse.csr_matrix) -> FloatArray:
+        """(B, I) histories -> (B, I) scores, the autoencoder's at z = mu."""
+        scores = super().scores_of(histories)
+        if self.ease is not None and self.weight:
+            beside = _standardised(self.ease.scores_of(histories))
+            beside *= self.weight
+            scores = _standardised(scores)
+            scores += beside
+        return scores
+
+    def _at(self, weight: float, validation: Validation) -> float:
+        self.weight = weight
+        return validation(self)
+
+    def _untrained_ease(self) -> ease_text.Model:
+        config = ease_text.Config(
+            regularization=self.config.ease_regularization,
+            recency=self.config.ease_recency,
+            text_weight=self.config.ease_text_weight,
+            whitening=self.config.whitening,
+        )
+        return ease_text.Model(config, self.context)
+
     def save(self, folder: Path) -> None:
-        """Write `model.safetensors` (weights and item vectors, in half precision) and `config.json`."""
+        """Write `model.safetensors` (weights and item vectors in half precision, EASE's arrays) and `config.json`."""
         tensors = self.network.state_dict() | {"item_vectors": self.network.get_buffer("item_vectors")}
+        tensors = {name: tensor.half().cpu().contiguous() for name, tensor in tensors.items()}
+        if self.ease is not None and self.weight:
+            tensors |= {f"ease.{name}": torch.from_numpy(array) for name, array in self.ease.arrays().items()}
         with atomic_path(folder / "model.safetensors") as partial:
-            save_file({name: tensor.half().cpu().contiguous() for name, tensor in tensors.items()}, partial)
-        write_json(folder / "config.json", asdict(self.config))
+            save_file(tensors, partial)
+        write_json(folder / "config.json", asdict(self.config) | {"ease_weight": self.weight})
+
+    @classmethod
+    def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
+        """Read what `save` wrote."""
+        model = cls(read_config(Config, folder), context)
+        tensors = load_file(folder / "model.safetensors")
+        of_ease = {name: tensors.pop(name).numpy() for name in list(tensors) if name.startswith("ease.")}
+        model.network = model.build(interactions, tensors.pop("item_vectors"))
+        model.network.load_state_dict(tensors)
+        model.network.to(model.device)
+        model.histories = interactions.histories
+        if of_ease:
+            model.ease = model._untrained_ease()
+            model.ease.take({name.removeprefix("ease."): array for name, array in of_ease.items()}, interactions)
+        return model
+
+
+def _standardised(scores: FloatArray) -> FloatArray:
+    """(B, I) scores of which each row has mean 0 and deviation 1, or is all zeros."""
+    centred: FloatArray = scores - scores.mean(axis=1, keepdims=True)
+    deviation = np.sqrt(np.einsum("bi,bi->b", centred, centred) / centred.shape[1])
+    centred /= np.where(deviation > 0, deviation, 1)[:, None].astype(np.float32)
+    return centred

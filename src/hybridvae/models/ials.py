@@ -12,7 +12,7 @@ from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.config import Epochs, Parameters, Positive, Recency, Width, read_config
 from hybridvae.data.interactions import Interactions, by_recency
 from hybridvae.files import read_arrays, write_arrays, write_json
-from hybridvae.models._base import Context, OnEpoch, Validation
+from hybridvae.models._base import NOTHING, Context, OnEpoch, Validation
 from hybridvae.seeds import derive_seed
 
 
@@ -37,7 +37,7 @@ class Model:
     needs_vectors = False
     folds_in = True
     seeded = True
-    epochs = 0
+    chosen = NOTHING
 
     def __init__(self, config: Config, context: Context) -> None:
         self.config = config

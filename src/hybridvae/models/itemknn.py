@@ -11,7 +11,7 @@ from hybridvae.arrays import FloatArray, IntArray, top_k
 from hybridvae.config import Count, NotNegative, Parameters, Recency, read_config
 from hybridvae.data.interactions import Interactions, by_recency
 from hybridvae.files import read_arrays, write_arrays, write_json
-from hybridvae.models._base import Context, OnEpoch, Validation
+from hybridvae.models._base import NOTHING, Context, OnEpoch, Validation
 
 _BLOCK = 1 << 24  # similarities held densely at a time
 
@@ -34,7 +34,7 @@ class Model:
     needs_vectors = False
     folds_in = True
     seeded = False
-    epochs = 0
+    chosen = NOTHING
 
     def __init__(self, config: Config, context: Context) -> None:
         self.config = config

@@ -20,14 +20,11 @@ from torch.nn import functional as F
 from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.config import Count, Epochs, NotNegative, Parameters, Positive, Width, Within
 from hybridvae.data.interactions import Interactions
-from hybridvae.device import choose_device
 from hybridvae.files import read_arrays, write_arrays
-from hybridvae.models import _training as training
 from hybridvae.models._base import Context, EpochMetrics, OnEpoch, Validation
+from hybridvae.models._epochs import EpochRecommender
 from hybridvae.models._graph import adjacency, as_tensor, propagate
 from hybridvae.seeds import derive_seed, random_generator
-
-_NAME = "lightgcn"
 
 
 @dataclass(frozen=True)
@@ -82,27 +79,19 @@ class Negatives:
         return drawn
 
 
-class Model:
+class Model(EpochRecommender):
     """The recommender around the network."""
 
-    needs_vectors = False
+    name = "lightgcn"
+    config_type = Config
     folds_in = False  # a user is a node of the graph
-    seeded = True
+    sparse_matrices = True
 
     def __init__(self, config: Config, context: Context) -> None:
-        self.config = config
-        self.context = context
-        device = choose_device(context.device)
-        self.device = torch.device("cpu") if device.type == "mps" else device  # MPS has no sparse matrices
-        self.record = training.FitRecord()
+        super().__init__(config, context)
         self.network: Network
         self.users: FloatArray = np.zeros((0, 0), dtype=np.float32)  # (U, D), propagated
         self.items: FloatArray = np.zeros((0, 0), dtype=np.float32)  # (I, D), propagated
-
-    @property
-    def epochs(self) -> int:
-        """The best epoch on validation."""
-        return self.record.best_epoch
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
@@ -113,7 +102,7 @@ class Model:
             BadParameterError: the loss is no number any more.
         """
         config, seed, n_users = self.config, self.context.seed, interactions.n_users
-        torch.manual_seed(derive_seed(seed, _NAME, "start"))
+        torch.manual_seed(derive_seed(seed, self.name, "start"))
         self.network = Network(interactions.positives, config)
         self.network.to(self.device)
         self.network.graph = self.network.graph.to(self.device)
@@ -123,7 +112,7 @@ class Model:
         liked = interactions.positives.indices.astype(np.int64)
 
         def train_epoch(epoch: int) -> EpochMetrics:
-            random = random_generator(seed, _NAME, "epoch", epoch)
+            random = random_generator(seed, self.name, "epoch", epoch)
             order = random.permutation(len(liked))
             total = torch.zeros((), device=self.device)
             for start in range(0, len(order), config.batch_size):
@@ -136,23 +125,16 @@ class Model:
                 torch.autograd.backward(loss)
                 optimizer.step()
                 total += loss.detach() * len(chosen)
-            return {"loss": training.checked_loss(total.item() / len(order), epoch, _NAME)}
+            return {"loss": total.item() / len(order)}
 
-        def validate() -> float:
-            assert validation is not None
-            self._propagate(n_users)
-            return validation(self)
-
-        self.record = training.train_epochs(
+        self.train(
             self.network,
-            optimizer,
-            config,
-            train_epoch=train_epoch,
-            validate=validate if validation else None,
+            [optimizer],
+            interactions,
+            train_epoch,
+            validation=validation,
             on_epoch=on_epoch,
-            state=training.state_folder(
-                _NAME, config, self.context, self.device, interactions, vectors=None, validation=validation
-            ),
+            before_validation=lambda: self._propagate(n_users),
         )
         self._propagate(n_users)
         return self
@@ -163,7 +145,8 @@ class Model:
         user, positive, negative = F.embedding(rows, self.network())  # each (B, D)
         ranking = F.softplus((user * (negative - positive)).sum(dim=1)).mean()  # -log sigmoid(s_positive - s_negative)
         penalty = F.embedding(rows, self.network.ego).square().sum() / (2 * rows.shape[1])
-        return ranking + self.config.regularization * penalty
+        loss: Tensor = ranking + self.config.regularization * penalty
+        return loss
 
     @torch.inference_mode()
     def _propagate(self, n_users: int) -> None:

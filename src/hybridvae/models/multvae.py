@@ -29,6 +29,8 @@ class Config(VAEConfig):
 class Network(VAENetwork):
     """Encoder and decoder; shapes are (users B, items I, hidden H, latent L)."""
 
+    tables = ("embedding.weight", "output")
+
     def __init__(self, config: Config, n_items: int) -> None:
         super().__init__()
         self.input_dropout, self.recency = config.input_dropout, config.recency
@@ -37,22 +39,20 @@ class Network(VAENetwork):
         self.mu = nn.Linear(config.hidden_dim, config.latent_dim)
         self.log_variance = nn.Linear(config.hidden_dim, config.latent_dim)
         self.decoder = nn.Linear(config.latent_dim, config.hidden_dim)
-        self.output = nn.Parameter(torch.empty(n_items, config.hidden_dim))
-        self.output_bias = nn.Parameter(torch.zeros(n_items))
+        self.output = nn.Parameter(torch.zeros(n_items, config.hidden_dim + 1))  # the last column is the bias
         for weight in (self.embedding.weight, self.mu.weight, self.log_variance.weight, self.decoder.weight):
             nn.init.xavier_uniform_(weight)
-        nn.init.xavier_uniform_(self.output)
+        nn.init.xavier_uniform_(self.output.data[:, :-1])
 
-    @property
-    def output_vectors(self) -> Tensor:
-        """(I, H): the learned weights of the last layer."""
-        return self.output
+    def output_vectors(self, items: Tensor | None = None) -> Tensor:
+        """(I, H + 1), or (S, H + 1) of `items`: the learned weights and biases of the last layer."""
+        return self.output if items is None else F.embedding(items, self.output, sparse=self.sparse)
 
     def forward(self, bag: Bag) -> tuple[Tensor, Tensor, Tensor]:
-        """Histories -> query (B, H), mu and log sigma^2 (B, L), at z = mu + sigma * eps in training."""
+        """Histories -> query (B, H + 1), mu and log sigma^2 (B, L), at z = mu + sigma * eps in training."""
         mu, log_variance = self.encode(bag)
-        z = self.sample(mu, log_variance)
-        return self.query(z), mu, log_variance
+        query = torch.tanh(self.decoder(self.sample(mu, log_variance)))
+        return torch.cat([query, torch.ones_like(query[:, :1])], dim=1), mu, log_variance
 
     def encode(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """Histories -> mu (B, L) and log sigma^2 (B, L): x / ||x||, dropout, tanh layer."""
@@ -62,10 +62,6 @@ class Network(VAENetwork):
         summed = self.embedding(bag.items, bag.offsets, per_sample_weights=weights)
         hidden = torch.tanh(summed + self.embedding_bias)  # (B, H)
         return self.mu(hidden), self.log_variance(hidden)
-
-    def query(self, z: Tensor) -> Tensor:
-        """(B, L) -> (B, H)."""
-        return torch.tanh(self.decoder(z))
 
 
 class Model(VAERecommender):

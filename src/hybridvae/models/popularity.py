@@ -10,7 +10,7 @@ from scipy import sparse
 from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.data.interactions import Interactions
 from hybridvae.files import read_arrays, write_arrays
-from hybridvae.models._base import Context, OnEpoch, Validation
+from hybridvae.models._base import NOTHING, Context, OnEpoch, Validation
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Model:
     needs_vectors = False
     folds_in = True
     seeded = False
-    epochs = 0
+    chosen = NOTHING
 
     def __init__(self, config: Config, context: Context) -> None:
         self.counts: FloatArray = np.zeros(0, dtype=np.float32)

@@ -9,7 +9,7 @@ must find the next one. Of sequences side by side nothing is padded but in the a
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -21,11 +21,9 @@ from torch.nn import functional as F
 from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.config import Count, Epochs, Parameters, Positive, ShareBelowOne, Width, read_config
 from hybridvae.data.interactions import Interactions
-from hybridvae.device import choose_device
-from hybridvae.errors import BadDataError
 from hybridvae.files import atomic_path, write_json
-from hybridvae.models import _training as training
 from hybridvae.models._base import Context, EpochMetrics, OnEpoch, Validation
+from hybridvae.models._epochs import EpochRecommender
 from hybridvae.models._softmax import softmax_loss
 from hybridvae.models._text import whitened
 from hybridvae.seeds import derive_seed, random_generator
@@ -174,27 +172,13 @@ class Network(nn.Module):
         return found
 
 
-class Model:
+class Model(EpochRecommender):
     """The recommender around the network; `sasrec_text` changes its first three lines."""
 
-    name: ClassVar[str] = "sasrec"
+    name = "sasrec"
     config_type: ClassVar[type[Config]] = Config
     needs_vectors = False
-    folds_in = True
-    seeded = True
-
-    def __init__(self, config: Any, context: Context) -> None:
-        self.config = config
-        self.context = context
-        self.device = choose_device(context.device)
-        self.record = training.FitRecord()
-        self.network: Network
-        self.histories: sparse.csr_matrix
-
-    @property
-    def epochs(self) -> int:
-        """The best epoch on validation."""
-        return self.record.best_epoch
+    network: Network
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
@@ -205,9 +189,7 @@ class Model:
             BadDataError: the interactions lack wanted item vectors.
             BadParameterError: the loss is no number any more.
         """
-        vectors = interactions.item_vectors if self.needs_vectors else None
-        if self.needs_vectors and vectors is None:
-            raise BadDataError(f"{self.name} reads text embeddings: fit it with item vectors.")
+        vectors = self.vectors_of(interactions)
         config, seed = self.config, self.context.seed
         self.histories = interactions.histories
         torch.manual_seed(derive_seed(seed, self.name, "start"))
@@ -240,19 +222,9 @@ class Model:
                 optimizer.step()
                 total += loss.detach()
                 places += len(targets)
-            return {"loss": training.checked_loss(total.item() / max(1, places), epoch, self.name)}
+            return {"loss": total.item() / max(1, places)}
 
-        self.record = training.train_epochs(
-            self.network,
-            optimizer,
-            config,
-            train_epoch=train_epoch,
-            validate=(lambda: validation(self)) if validation else None,
-            on_epoch=on_epoch,
-            state=training.state_folder(
-                self.name, config, self.context, self.device, interactions, vectors=vectors, validation=validation
-            ),
-        )
+        self.train(self.network, [optimizer], interactions, train_epoch, validation=validation, on_epoch=on_epoch)
         return self
 
     def scores(self, users: IntArray) -> FloatArray:

@@ -16,7 +16,7 @@ from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.config import Epochs, NotNegative, Parameters, Positive, Width
 from hybridvae.data.interactions import Interactions
 from hybridvae.files import read_arrays, write_arrays
-from hybridvae.models._base import Context, OnEpoch, Validation
+from hybridvae.models._base import NOTHING, Context, OnEpoch, Validation
 from hybridvae.seeds import derive_seed
 
 
@@ -41,7 +41,7 @@ class Model:
     needs_vectors = False
     folds_in = False
     seeded = True
-    epochs = 0
+    chosen = NOTHING
 
     def __init__(self, config: Config, context: Context) -> None:
         self.config = config

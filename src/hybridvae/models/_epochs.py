@@ -1,0 +1,99 @@
+"""What the models share that are a network fitted in epochs; the loop itself is in `_training.py`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from scipy import sparse
+
+from hybridvae.arrays import FloatArray
+from hybridvae.config import Parameters
+from hybridvae.data.interactions import Interactions
+from hybridvae.device import choose_device
+from hybridvae.errors import BadDataError
+from hybridvae.models import _training as training
+from hybridvae.models._base import Context, EpochMetrics, OnEpoch, Validation
+
+
+class EpochRecommender:
+    """The recommender around a network: a model's file names itself and its config, and fits the network."""
+
+    name: ClassVar[str]
+    config_type: ClassVar[type[Parameters]]
+    needs_vectors = False
+    folds_in = True
+    seeded = True
+    sparse_matrices = False  # whether the network multiplies with some, which Apple's devices cannot
+
+    def __init__(self, config: Any, context: Context) -> None:
+        self.config = config
+        self.context = context
+        device = choose_device(context.device)
+        self.device = torch.device("cpu") if self.sparse_matrices and device.type == "mps" else device
+        self.record = training.FitRecord()
+        self.histories: sparse.csr_matrix
+
+    @property
+    def chosen(self) -> dict[str, float]:
+        """The best epoch on validation."""
+        return {"epochs": self.record.best_epoch} if self.record.best_epoch else {}
+
+    def vectors_of(self, interactions: Interactions) -> FloatArray | None:
+        """The item vectors (I, D) where the model reads them, else None.
+
+        Raises:
+            BadDataError: it reads them, and there are none.
+        """
+        if not self.needs_vectors:
+            return None
+        if interactions.item_vectors is None:
+            raise BadDataError(f"{self.name} reads text embeddings: fit it with item vectors.")
+        return interactions.item_vectors
+
+    def train(
+        self,
+        network: torch.nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        interactions: Interactions,
+        train_epoch: Callable[[int], EpochMetrics],
+        *,
+        validation: Validation | None,
+        on_epoch: OnEpoch | None,
+        before_validation: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Run the epochs, and leave the chosen weights in the network; `_training.train_epochs` says more.
+
+        Args:
+            before_validation: puts together what scores are made of.
+
+        Raises:
+            BadParameterError: the loss is no number any more.
+        """
+
+        def checked_epoch(epoch: int) -> EpochMetrics:
+            metrics = train_epoch(epoch)
+            training.checked_loss(metrics["loss"], epoch, self.name)
+            return metrics
+
+        def validate() -> float:
+            assert validation is not None
+            before_validation()
+            return validation(self)  # type: ignore[arg-type]  # a subclass has `load`
+
+        self.record = training.train_epochs(
+            network,
+            optimizers,
+            self.config,
+            train_epoch=checked_epoch,
+            validate=validate if validation else None,
+            on_epoch=on_epoch,
+            state=training.state_folder(
+                self.name,
+                self.config,
+                self.context,
+                self.device,
+                interactions,
+                vectors=self.vectors_of(interactions),
+                validation=validation,
+            ),
+        )
