@@ -105,10 +105,10 @@ def test_a_variant_that_is_another_ones_double_is_not_run():
 
 
 def test_the_device_is_that_of_models_which_have_one(monkeypatch):
-    for module in ("_vae", "lightgcn"):
-        monkeypatch.setattr(f"hybridvae.models.{module}.choose_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("hybridvae.models._epochs.choose_device", lambda name: torch.device("cuda"))
     devices = {model: device_of(model, {}, "auto") for model in PARAMS["models"]}
-    assert {model for model, device in devices.items() if device == "cuda"} == {"multvae", "lightgcn", "hybridvae"}
+    in_torch = {"sasrec", "sasrec_text", "lightgcn", "alpharec", "multvae", "hybridvae"}
+    assert {model for model, device in devices.items() if device == "cuda"} == in_torch
 
 
 def test_the_defaults_are_those_that_lose_least_where_they_lose_most():

@@ -303,7 +303,7 @@ def test_a_tuning_that_is_stopped_leaves_no_process_and_goes_on(done, tmp_path):
     said, fits = tmp_path / "said", tmp_path / "cache" / "fits"
     with said.open("w") as out:
         process = subprocess.Popen(command, cwd=project.folder, env=project.environment, stdout=out, stderr=out)
-        for _ in range(1200):
+        for _ in range(3000):
             if any(fits.glob("*/last.safetensors")) or process.poll() is not None:
                 break
             time.sleep(0.1)

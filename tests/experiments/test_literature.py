@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from typing import ClassVar
 
 import literature
 import numpy as np
@@ -131,7 +132,7 @@ class Next:
     """Puts the item after a history's latest first, and all others by their index behind it, the last one first."""
 
     needs_vectors = seeded = False
-    epochs = 0
+    chosen: ClassVar[dict] = {}
 
     def __init__(self, *, folds_in):
         self.folds_in = folds_in
