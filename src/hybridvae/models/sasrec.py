@@ -146,7 +146,7 @@ class Network(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
         for weight in (self.items, self.places):
-            nn.init.normal_(weight, std=width**-0.5)
+            nn.init.normal_(weight, std=0.02)  # small, or what a rare item learns would drown in where it started
         self.register_buffer("item_vectors", item_vectors, persistent=False)
         self.text = None if item_vectors is None else nn.Linear(item_vectors.shape[1], width, bias=False)
 
