@@ -16,22 +16,18 @@ from typing import Any
 from command import REPOSITORY, RESULTS, ROOT, command_typed
 
 from hybridvae.errors import HybridVAEError
-from hybridvae.experiments.grid import write_parameters
 from hybridvae.files import cache_folder, read_json, write_json
 from hybridvae.reporting.reproduction import differences
 
-# By a name: what the libraries are told, and the parameters that such a processor would choose by itself.
-PROCESSORS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
-    "AVX2, without bfloat16": (
-        {
-            "ATEN_CPU_CAPABILITY": "avx2",
-            "DNNL_MAX_CPU_ISA": "AVX2",
-            "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-            "OPENBLAS_CORETYPE": "Haswell",
-            "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR",
-        },
-        {"hybridvae": {"precision": "float32"}},
-    ),
+# By a name: what the libraries are told.
+PROCESSORS: dict[str, dict[str, str]] = {
+    "AVX2, without bfloat16": {
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "DNNL_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "OPENBLAS_CORETYPE": "Haswell",
+        "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR",
+    },
 }
 
 
@@ -39,7 +35,7 @@ def main() -> None:
     """Run the command."""
     try:
         committed = metrics_of(ROOT)
-        measured = {name: measure(*of_processor, committed) for name, of_processor in PROCESSORS.items()}
+        measured = {name: measure(environment, committed) for name, environment in PROCESSORS.items()}
     except HybridVAEError as error:
         sys.exit(f"processors: {error}")
     report = {
@@ -53,7 +49,7 @@ def main() -> None:
     print(f"processors: wrote {(RESULTS / 'processors.json').relative_to(ROOT)}")
 
 
-def measure(environment: dict[str, str], parameters: dict[str, Any], committed: dict[str, Any]) -> dict[str, Any]:
+def measure(environment: dict[str, str], committed: dict[str, Any]) -> dict[str, Any]:
     """What was told to the libraries, and by model how far NDCG@10 is from the committed figure."""
     with TemporaryDirectory(prefix="hybridvae-") as folder:
         clone, cache = Path(folder, "clone"), Path(folder, "cache")
@@ -61,12 +57,11 @@ def measure(environment: dict[str, str], parameters: dict[str, Any], committed: 
         cache.mkdir()
         (cache_folder() / "downloads").mkdir(parents=True, exist_ok=True)
         (cache / "downloads").symlink_to(cache_folder() / "downloads")
-        write_parameters(clone / "params.yaml", parameters)
         told = os.environ | environment | {"HYBRIDVAE_CACHE": str(cache)}
         if subprocess.run(["dvc", "repro", "compare"], cwd=clone, env=told, check=False).returncode:
             raise HybridVAEError("a stage failed in the clone: see above.")
         apart = differences(metrics_of(clone), committed)
-        return {"environment": environment, "parameters": parameters, "models": apart}
+        return {"environment": environment, "models": apart}
 
 
 def metrics_of(root: Path) -> dict[str, Any]:
