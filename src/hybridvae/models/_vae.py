@@ -327,24 +327,34 @@ class VAERecommender(EpochRecommender):
         means: FloatArray = self.network.encode(Bag.of(histories, self.device))[0].cpu().numpy()
         return means
 
+    @property
+    def fitted_config(self) -> Any:
+        """The config with what validation chose in it: what is saved."""
+        return self.config
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is saved of the fit."""
+        return dict(self.network.state_dict())
+
+    def take(self, tensors: dict[str, Tensor], interactions: Interactions) -> None:
+        """Take over what `tensors` gave."""
+        self.network = self.build(interactions, tensors.pop("item_vectors", None))
+        self.network.load_state_dict(tensors)
+        self.network.to(self.device)
+        self.histories = interactions.histories
+
     def save(self, folder: Path) -> None:
-        """Write `model.safetensors` (weights, and item vectors where there are) and `config.json`."""
-        tensors = dict(self.network.state_dict())
-        if self.needs_vectors:
-            tensors["item_vectors"] = self.network.get_buffer("item_vectors")
+        """Write `model.safetensors` and `config.json`."""
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in self.tensors().items()}
         with atomic_path(folder / "model.safetensors") as partial:
-            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, partial)
-        write_json(folder / "config.json", asdict(self.config))
+            save_file(tensors, partial)
+        write_json(folder / "config.json", asdict(self.fitted_config))
 
     @classmethod
     def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
         """Read what `save` wrote."""
         model = cls(read_config(cls.config_type, folder), context)
-        tensors = load_file(folder / "model.safetensors")
-        model.network = model.build(interactions, tensors.pop("item_vectors", None))
-        model.network.load_state_dict(tensors)
-        model.network.to(model.device)
-        model.histories = interactions.histories
+        model.take(load_file(folder / "model.safetensors"), interactions)
         return model
 
     def _beta(self, step: int, steps_an_epoch: int) -> float:

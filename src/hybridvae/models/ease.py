@@ -38,6 +38,8 @@ class Model:
     folds_in = True
     seeded = False
     chosen = NOTHING
+    if_too_large: ClassVar[str] = "take it out of `models`"
+    if_singular: ClassVar[str] = "raise ease.regularization"
 
     def __init__(self, config: Any, context: Context) -> None:
         self.config = config
@@ -62,14 +64,16 @@ class Model:
         if memory and size > memory:
             raise NotEnoughMemoryError(
                 f"{self.name} needs a dense matrix of all items with all items, {size / 1e9:,.0f} GB for "
-                f"{interactions.n_items:,}, and this machine has {memory / 1e9:,.0f} GB: take it out of `models`."
+                f"{interactions.n_items:,}, and this machine has {memory / 1e9:,.0f} GB: {self.if_too_large}."
             )
         self.histories = interactions.histories
         matrix = self._gram(interactions)
         matrix[np.diag_indices(len(matrix))] += self.config.regularization
         matrix, failed = dpotrf(matrix, lower=False, clean=False, overwrite_a=True)
         if failed:
-            raise BadParameterError(f"{self.name}.regularization is too small for this data: there is no inverse.")
+            raise BadParameterError(
+                f"{self.name}: this data has no inverse with so little regularization: {self.if_singular}."
+            )
         matrix, _ = dpotri(matrix, lower=False, overwrite_c=True)
         self._keep(matrix.T.astype(np.float32))  # the upper triangle by columns is the lower one by rows
         return self

@@ -43,6 +43,7 @@ class Model(ease.Model):
     name = "ease_text"
     config_type = Config
     needs_vectors = True
+    if_singular = "raise ease_text.regularization"
 
     text: FloatArray | None = None
     answers: FloatArray

@@ -7,21 +7,18 @@ parameter, switched off in the defaults of `Config`. Loss and training loop, whi
 `_vae.py`.
 """
 
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Annotated, Self
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hybridvae.arrays import FloatArray
-from hybridvae.config import NotNegative, Positive, Recency, Share, ShareBelowOne, Width, Within, read_config
+from hybridvae.config import NotNegative, Positive, Recency, Share, ShareBelowOne, Width, Within
 from hybridvae.data.interactions import Interactions
-from hybridvae.files import atomic_path, write_json
 from hybridvae.models import ease_text
 from hybridvae.models._base import Context, OnEpoch, Validation
 from hybridvae.models._text import whitened
@@ -166,6 +163,12 @@ class Model(VAERecommender):
         self.ease: ease_text.Model | None = None
 
     @property
+    def fitted_config(self) -> Config:
+        """The config with the weight of EASE that validation chose."""
+        config: Config = replace(self.config, ease_weight=self.weight)
+        return config
+
+    @property
     def chosen(self) -> dict[str, float]:
         """The best epoch on validation, and the weight of EASE where no parameter says it."""
         return super().chosen | ({"ease_weight": self.weight} if self.config.ease_weight is None else {})
@@ -219,39 +222,38 @@ class Model(VAERecommender):
         self.weight = weight
         return validation(self)
 
-    def _untrained_ease(self) -> ease_text.Model:
+    def _untrained_ease(self) -> "_EASE":
         config = ease_text.Config(
             regularization=self.config.ease_regularization,
             recency=self.config.ease_recency,
             text_weight=self.config.ease_text_weight,
             whitening=self.config.whitening,
         )
-        return ease_text.Model(config, self.context)
+        return _EASE(config, self.context)
 
-    def save(self, folder: Path) -> None:
-        """Write `model.safetensors` (weights and item vectors in half precision, EASE's arrays) and `config.json`."""
-        tensors = self.network.state_dict() | {"item_vectors": self.network.get_buffer("item_vectors")}
-        tensors = {name: tensor.half().cpu().contiguous() for name, tensor in tensors.items()}
+    def tensors(self) -> dict[str, Tensor]:
+        """The autoencoder's weights and item vectors in half precision, and EASE's arrays as they are."""
+        tensors = super().tensors() | {"item_vectors": self.network.get_buffer("item_vectors")}
+        tensors = {name: tensor.half() for name, tensor in tensors.items()}
         if self.ease is not None and self.weight:
             tensors |= {f"ease.{name}": torch.from_numpy(array) for name, array in self.ease.arrays().items()}
-        with atomic_path(folder / "model.safetensors") as partial:
-            save_file(tensors, partial)
-        write_json(folder / "config.json", asdict(self.config) | {"ease_weight": self.weight})
+        return tensors
 
-    @classmethod
-    def load(cls, folder: Path, interactions: Interactions, context: Context) -> Self:
-        """Read what `save` wrote."""
-        model = cls(read_config(Config, folder), context)
-        tensors = load_file(folder / "model.safetensors")
+    def take(self, tensors: dict[str, Tensor], interactions: Interactions) -> None:
+        """Take over what `tensors` gave."""
         of_ease = {name: tensors.pop(name).numpy() for name in list(tensors) if name.startswith("ease.")}
-        model.network = model.build(interactions, tensors.pop("item_vectors"))
-        model.network.load_state_dict(tensors)
-        model.network.to(model.device)
-        model.histories = interactions.histories
+        super().take(tensors, interactions)
         if of_ease:
-            model.ease = model._untrained_ease()
-            model.ease.take({name.removeprefix("ease."): array for name, array in of_ease.items()}, interactions)
-        return model
+            self.ease = self._untrained_ease()
+            self.ease.take({name.removeprefix("ease."): array for name, array in of_ease.items()}, interactions)
+
+
+class _EASE(ease_text.Model):
+    """EASE with text as a part of HybridVAE, whose parameters its errors name."""
+
+    name = "hybridvae: EASE"
+    if_too_large = "set hybridvae.ease_weight to 0"
+    if_singular = "raise hybridvae.ease_regularization"
 
 
 def _standardised(scores: FloatArray) -> FloatArray:
