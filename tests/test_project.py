@@ -4,7 +4,9 @@ import importlib
 import re
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 import yaml
 from conftest import ROOT
 
@@ -65,3 +67,25 @@ def test_heavy_libraries_are_imported_late():
     code += "print(sorted({'torch', 'sentence_transformers', 'matplotlib', 'dvc'} & set(sys.modules)))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.strip() == "[]"
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))])
+def test_links_lead_to_what_exists(page):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = link.partition("#")
+        if not path.startswith(("http:", "https:")):
+            target = page if not path else page.parent / path
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+def test_the_readme_is_read_to_the_end():
+    text = README.replace("|", " ")
+    assert len(text.split()) <= 1800 and len(README.splitlines()) <= 220

@@ -16,7 +16,7 @@ from hybridvae.reporting.documents import (
     pairs_overview,
     processors_table,
 )
-from hybridvae.reporting.markdown import with_section
+from hybridvae.reporting.markdown import gain_with_p, with_sections
 
 
 def a_report(dataset="shop", split="temporal"):
@@ -107,19 +107,21 @@ def test_the_overview_of_pairs_has_a_row_for_each_data_set_and_family():
 def test_the_readme_shows_pairs_once_there_are_any(tmp_path):
     shutil.copy(ROOT / "README.md", tmp_path)
     shutil.copytree(ROOT / "metrics", tmp_path / "metrics")
+    (tmp_path / "docs").mkdir()
+    for page in (ROOT / "docs").glob("*.md"):
+        shutil.copy(page, tmp_path / "docs")
     comparison = tmp_path / "metrics/comparison.json"
     known = {key: value for key, value in json.loads(comparison.read_text()).items() if key != "pairs"}
-    (tmp_path / "docs/benchmarks").mkdir(parents=True)
+    (tmp_path / "docs/benchmarks").mkdir()
 
     def parts(pairs, **reports):
         comparison.write_text(json.dumps(known | pairs))
         for name, report in reports.items():
             (tmp_path / f"docs/benchmarks/{name}.json").write_text(json.dumps(report))
         texts = documents(tmp_path)
-        readme = texts[tmp_path / "README.md"]
+        pages = "".join(text for path, text in texts.items() if path.parent.name != "benchmarks")
         return texts, *(
-            readme.partition(f"<!-- {name}: begin")[2].partition(f"<!-- {name}: end")[0]
-            for name in ("pairs", "results")
+            pages.partition(f"<!-- {name}: begin")[2].partition(f"<!-- {name}: end")[0] for name in ("pairs", "results")
         )
 
     _, pairs, results = parts({})
@@ -133,7 +135,11 @@ def test_the_readme_shows_pairs_once_there_are_any(tmp_path):
     said, row, models = results.index("A pair is"), results.index(A_PAIR), results.index("All models:\n\n| model |")
     assert said < row < models
     texts, pairs, results = parts({"pairs": the_pairs("full")}, shop=a_report() | {"pairs": the_pairs("full")})
-    assert f"| [shop](docs/benchmarks/shop.md) | autoencoder | Mult-VAE | HybridVAE | {A_PAIR} |" in pairs
+    assert f"| [shop](benchmarks/shop.md) | autoencoder | Mult-VAE | HybridVAE | {A_PAIR} |" in pairs
+    short = texts[tmp_path / "README.md"].partition("<!-- answer: begin")[2]
+    gain = "0.2000 → 0.2500, +25.0% (p = .020)"
+    assert f"| [shop](docs/benchmarks/shop.md) | autoencoder: Mult-VAE → HybridVAE | {gain} |" in short
+    assert f"| ml-100k, defaults | autoencoder: Mult-VAE → HybridVAE | {gain} |" in short
     assert A_PAIR in results and "A pair is" not in results, "it is said above"
     figure = tmp_path / "docs/benchmarks/figures/shop-pairs.svg"
     assert figure in texts and "figures/shop-pairs.svg" in texts[tmp_path / "docs/benchmarks/shop.md"]
@@ -187,9 +193,29 @@ def test_the_overview_of_ablations():
     assert "from `fair-ablation.json`, of commit `abcdef012345`. It is older. The order" in ablation_page(other)
 
 
-def test_a_readme_without_the_section_says_what_to_add():
-    with pytest.raises(HybridVAEError, match="no place for results"):
-        with_section("nothing", "results", "table")
+def test_a_section_goes_where_a_page_has_its_markers():
+    page = "a\n<!-- one: begin (written by `make docs`) -->\nold\n<!-- one: end -->\nb\n"
+    sections = {"one": "[x](docs/y.md) ![z](docs/z.svg) [w](plots/w.png)", "two": "nowhere"}
+    assert with_sections(page, sections).splitlines()[3] == sections["one"]
+    assert with_sections(page, sections, folder="docs/").splitlines()[3] == "[x](y.md) ![z](z.svg) [w](plots/w.png)"
+    assert with_sections("no markers", sections) == "no markers"
+    with pytest.raises(HybridVAEError, match="the section one has no end: add the line <!-- one: end -->"):
+        with_sections(page.replace("<!-- one: end -->", ""), sections)
+
+
+def test_a_section_that_no_page_has_a_place_for_is_named(tmp_path):
+    shutil.copytree(ROOT / "metrics", tmp_path / "metrics")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "README.md").write_text("nothing\n")
+    with pytest.raises(HybridVAEError, match="no place for answer: add the lines <!-- answer: begin"):
+        documents(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("p", "said"), [(0.0004, "p < .001"), (0.0124, "p = .012"), (0.163, "p = .16"), (1.0, "p = 1.00")]
+)
+def test_a_gain_is_said_with_its_p(p, said):
+    assert gain_with_p({"relative": 0.049, "p_holm": p}) == f"+4.9% ({said})"
 
 
 def test_the_table_of_processors_says_which_models_give_the_same_file():

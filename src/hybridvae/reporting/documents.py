@@ -1,4 +1,4 @@
-"""The README's tables and the pages of docs/benchmarks, from committed results: no number is typed by hand."""
+"""The tables of README.md and docs/, from committed results: no number is typed by hand."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from hybridvae.errors import UnreadableFileError
 from hybridvae.evaluation.protocols import ABLATED, READING_ORDER, ProtocolName, titles
 from hybridvae.files import read_json
 from hybridvae.reporting.figure_data import (
@@ -20,14 +21,16 @@ from hybridvae.reporting.figure_data import (
 from hybridvae.reporting.literature import literature_overview, literature_page
 from hybridvae.reporting.markdown import (
     PAIRS_SAID,
+    answer_rows,
     bold,
     comparison_table,
+    marker,
     paired_protocols,
     pairs_head,
     pairs_rows,
     pairs_table,
     table,
-    with_section,
+    with_sections,
 )
 from hybridvae.reporting.model_titles import TITLES, title_of
 from hybridvae.reporting.results import compared
@@ -49,47 +52,93 @@ def documents(root: Path) -> dict[Path, str]:
     """Every document with results in it, as it should be: path -> text, which is SVG for figures.
 
     Args:
-        root: the repository, with its README.md, metrics/ and docs/benchmarks/.
+        root: the repository, with its README.md, metrics/ and docs/.
 
     Raises:
-        UnreadableFileError: the README lacks the markers of a section, or no comparison was made yet.
+        UnreadableFileError: no page has the markers of a section, or no comparison was made yet.
     """
-    texts: dict[Path, str] = {}
     folder = root / "docs" / "benchmarks"
     reports = [read_json(path) for path in sorted(folder.glob("*.json"))]
-    benchmarks = [report for report in reports if "models" in report]
-    for report in benchmarks:
-        name = _name(report)
-        tuning = folder / "tuning" / f"{name}.json"
-        drawn = benchmark_figures(name, report, read_json(tuning) if tuning.is_file() else None)
-        texts |= {folder / "figures" / file: svg for file, svg in drawn.items()}
-        texts[folder / f"{name}.md"] = benchmark_page(report, list(drawn))
+    texts = _pages(folder, reports)
+    sections = _sections(root, reports)
+    pages = {
+        path: path.read_text(encoding="utf-8") for path in (root / "README.md", *sorted((root / "docs").glob("*.md")))
+    }
+    for name in sections:
+        if not any(marker(name)[0] in page for page in pages.values()):
+            begin, end = marker(name)
+            raise UnreadableFileError(f"README.md and docs/ have no place for {name}: add the lines {begin} and {end}.")
+    for path, page in pages.items():
+        inside = "" if path.parent == root else f"{path.parent.relative_to(root).as_posix()}/"
+        texts[path] = with_sections(page, sections, folder=inside)
+    return texts
+
+
+def _pages(folder: Path, reports: list[Report]) -> dict[Path, str]:
+    """The pages of docs/benchmarks and their figures: path -> text."""
+    texts: dict[Path, str] = {}
     for report in reports:
-        if "parts" in report:
-            texts[folder / "torture.md"] = torture_page(report)
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    paired = [report for report in benchmarks if report["split"] == "temporal" and report.get("pairs")]
-    readme = with_section(readme, "pairs", pairs_overview(paired) if paired else "")
-    readme = with_section(readme, "results", _results(root, explained=bool(paired)))
-    for section, temporal in (("benchmarks", True), ("splits", False)):
-        if chosen := [report for report in benchmarks if (report["split"] == "temporal") == temporal]:
-            readme = with_section(readme, section, overview(chosen))
-    if ablations := [report for report in reports if "variants" in report]:
-        for report in ablations:
+        if "models" in report:
+            name = _name(report)
+            tuning = folder / "tuning" / f"{name}.json"
+            drawn = benchmark_figures(name, report, read_json(tuning) if tuning.is_file() else None)
+            texts |= {folder / "figures" / file: svg for file, svg in drawn.items()}
+            texts[folder / f"{name}.md"] = benchmark_page(report, list(drawn))
+        if "variants" in report:
             texts |= {folder / "figures" / file: svg for file, svg in ablation_figures(report).items()}
             texts[folder / f"{report['dataset']}-ablation.md"] = ablation_page(report)
-        readme = with_section(readme, "ablation", ablation_overview(ablations))
-    for report in reports:
-        if "checks" in report:
-            readme = with_section(readme, "judge", judge_table(report))
+        if "parts" in report:
+            texts[folder / "torture.md"] = torture_page(report)
         if "literature" in report:
             texts[folder / "literature.md"] = literature_page(report)
-            readme = with_section(readme, "literature", literature_overview(report))
-        if "processors" in report:
-            readme = with_section(readme, "processors", processors_table(report))
-        if "seconds_to_ready" in report:
-            readme = with_section(readme, "service", service_table(report))
-    return texts | {root / "README.md": readme}
+    return texts
+
+
+def _sections(root: Path, reports: list[Report]) -> dict[str, str]:
+    """Name -> content of each section of README.md and docs/*.md for which there are results."""
+    benchmarks = [report for report in reports if "models" in report]
+    paired = [report for report in benchmarks if report["split"] == "temporal" and report.get("pairs")]
+    sections = {
+        "answer": _answer(root, paired),
+        "pairs": pairs_overview(paired) if paired else "",
+        "results": _results(root, explained=bool(paired)),
+    }
+    for section, temporal in (("benchmarks", True), ("splits", False)):
+        if chosen := [report for report in benchmarks if (report["split"] == "temporal") == temporal]:
+            sections[section] = overview(chosen)
+    if ablations := [report for report in reports if "variants" in report]:
+        sections["ablation"] = ablation_overview(ablations)
+    for report in reports:
+        for key, section, write in (
+            ("checks", "judge", judge_table),
+            ("literature", "literature", literature_overview),
+            ("processors", "processors", processors_table),
+            ("seconds_to_ready", "service", service_table),
+        ):
+            if key in report:
+                sections[section] = write(report)
+    return sections
+
+
+def _answer(root: Path, paired: list[Report]) -> str:
+    """Whether text pays, in short: the pairs of each report, and of what `dvc repro` compared last if it has none."""
+    test, _, pairs = compared(root / "metrics")
+    several = [
+        (f"[{_name(report)}](docs/benchmarks/{_name(report)}.md)", report["pairs"], _any_model(report))
+        for report in paired
+    ]
+    any_model = next(iter(test.values()))
+    if pairs and any_model["dataset"] not in {report["dataset"] for report in paired}:
+        several.append((f"{any_model['dataset']}, defaults", pairs, any_model))
+    if not several:
+        return ""
+    protocols = paired_protocols(pairs for _, pairs, _ in several)
+    words = [{titles(protocol, judged).column for _, _, judged in several} for protocol in protocols]
+    head = ["data set", "family: without text → with text"] + [
+        f"NDCG@10, {word.pop() if len(word) == 1 else titles(protocol, {}).column}"
+        for protocol, word in zip(protocols, words, strict=True)
+    ]
+    return table(head, [[name, *row] for name, pairs, _ in several for row in answer_rows(pairs, protocols)])
 
 
 def _results(root: Path, *, explained: bool) -> str:

@@ -29,18 +29,32 @@ def bold(text: str, yes: bool) -> str:
     return f"**{text}**" if yes else text
 
 
-def with_section(text: str, name: str, content: str) -> str:
-    """`text` with `content` between the markers of the section `name`.
+def with_sections(page: str, sections: Mapping[str, str], *, folder: str = "") -> str:
+    """A page with the content of those sections that it has a place for: two marker lines, `marker(name)`.
+
+    Args:
+        page: its text.
+        sections: name -> content, whose links start at the repository.
+        folder: in which the page lies, e.g. "docs/"; what is linked in it is linked from there.
 
     Raises:
-        UnreadableFileError: the markers are not there.
+        UnreadableFileError: a place has a beginning and no end.
     """
-    begin, end = f"<!-- {name}: begin (written by `make docs`) -->", f"<!-- {name}: end -->"
-    if begin not in text or end not in text:
-        raise UnreadableFileError(f"the README has no place for {name}: add the lines {begin} and {end}.")
-    before, _, rest = text.partition(begin)
-    inside = f"\n\n{content}\n" if content else "\n"
-    return f"{before}{begin}{inside}{end}{rest.partition(end)[2]}"
+    for name, content in sections.items():
+        begin, end = marker(name)
+        if begin in page:
+            before, _, rest = page.partition(begin)
+            if end not in rest:
+                raise UnreadableFileError(f"the section {name} has no end: add the line {end}")
+            linked = content.replace(f"]({folder}", "](") if folder else content
+            inside = f"\n\n{linked}\n" if linked else "\n"
+            page = f"{before}{begin}{inside}{end}{rest.partition(end)[2]}"
+    return page
+
+
+def marker(name: str) -> tuple[str, str]:
+    """The lines before and after a section that `make docs` writes."""
+    return f"<!-- {name}: begin (written by `make docs`) -->", f"<!-- {name}: end -->"
 
 
 def plain_report(
@@ -131,6 +145,31 @@ def gain_of(pair: Mapping[str, Any]) -> str:
         return "-"
     low, high = ("no bound" if pair[bound] is None else f"{pair[bound]:+.1%}" for bound in ("low", "high"))
     return f"{pair['relative']:+.1%} ({low} to {high})"
+
+
+def answer_rows(pairs: Pairs, protocols: Iterable[ProtocolName]) -> list[list[str]]:
+    """A row a family, short: its two models, and by each protocol both means, the gain and p."""
+    protocols = list(protocols)
+    rows = []
+    for family, any_pair in next(iter(pairs.values())).items():
+        without, with_text = (title_of(any_pair[model]["model"]) for model in ("without", "with_text"))
+        row = [f"{family}: {without} → {with_text}"]
+        for protocol in protocols:
+            pair = pairs.get(protocol, {}).get(family)
+            row.append(f"{_means(pair)}, {gain_with_p(pair)}" if pair else "-")
+        rows.append(row)
+    return rows
+
+
+def gain_with_p(pair: Mapping[str, Any]) -> str:
+    """The gain of a pair and its p, e.g. "+4.9% (p = .16)"; "-" where there was nothing without text."""
+    if pair["relative"] is None:
+        return "-"
+    p = pair["p_holm"]
+    said = (
+        "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".") if p < 0.1 else f"p = {p:.2f}".replace("0.", ".")
+    )
+    return f"{pair['relative']:+.1%} ({said})"
 
 
 def _means(pair: Mapping[str, Any]) -> str:
