@@ -64,8 +64,8 @@ READS = (
     *(
         Read(f"data/split/tiny/{file}", POPULAR, ("metrics/validation/popularity.json", "metrics/test/popularity.json"))
         for file in (
-            *("fit/rows.parquet", "fit/items.parquet", "fit/users.parquet", "fit/candidates.safetensors"),
-            *("test/rows.parquet", "test/candidates.safetensors"),
+            *("fit/rows.parquet", "fit/items.parquet", "fit/users.parquet", "fit/candidates.parquet"),
+            *("test/rows.parquet", "test/candidates.parquet"),
         )
     ),
     *(

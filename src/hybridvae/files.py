@@ -18,6 +18,7 @@ from hybridvae.errors import WRITTEN_AGAIN, UnreadableFileError, quoted
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
+    import pyarrow as pa
 
 DECIMALS = 6  # of the figures in files of results
 _CHUNK = 1 << 20  # bytes read at a time
@@ -205,6 +206,18 @@ def read_frame(path: Path, columns: Sequence[str] | None = None) -> "pd.DataFram
 
     with _readable(path):
         return pd.read_parquet(path, columns=list(columns) if columns is not None else None)
+
+
+def read_table(path: Path) -> "pa.Table":
+    """Read a Parquet file as an Arrow table, with the checks of its pages.
+
+    Raises:
+        UnreadableFileError: it is damaged.
+    """
+    import pyarrow.parquet as pq
+
+    with _readable(path):
+        return pq.read_table(path, page_checksum_verification=True)
 
 
 def write_arrays(path: Path, arrays: "Mapping[str, npt.NDArray[Any]]") -> None:

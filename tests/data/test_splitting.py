@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hybridvae.data.cleaning import CleanConfig, clean
 from hybridvae.data.interactions import read_interactions, read_targets
-from hybridvae.data.splitting import SplitConfig, draw_candidates, split
+from hybridvae.data.splitting import SplitConfig, split
 from hybridvae.errors import HybridVAEError
 from hybridvae.evaluation.judge import judge, validation_ndcg
 from hybridvae.models import Context, create
@@ -276,20 +276,11 @@ def test_what_holds_for_every_split(tmp_path_factory, strategy, seed, spread):
             assert not {(user, c) for c in drawn} & rated
 
 
-def test_candidates_are_uniform_over_what_was_never_rated():
-    starts, seen = np.array([0, 3]), np.array([0, 2, 5])
-    users = np.zeros(6000, dtype=int)
-    drawn = draw_candidates(users, starts, seen, n_items=8, count=2, random=np.random.default_rng(1))
-    counts = np.bincount(drawn.ravel(), minlength=8)
-    assert counts[[0, 2, 5]].sum() == 0
-    assert np.abs(counts[[1, 3, 4, 6, 7]] / len(users) - 2 / 5).max() < 0.03
-
-
 def test_the_split_seed_alone_decides_the_candidates(tmp_path):
     records = [r for u in range(12) for r in history(f"u{u}", [f"i{(u * 3 + n) % 40:02d}" for n in range(6)])]
     run(tmp_path, records, candidates=5)
-    first = (tmp_path / "split/test/candidates.safetensors").read_bytes()
+    first = (tmp_path / "split/test/candidates.parquet").read_bytes()
     run(tmp_path, records, candidates=5)
-    assert (tmp_path / "split/test/candidates.safetensors").read_bytes() == first
+    assert (tmp_path / "split/test/candidates.parquet").read_bytes() == first
     run(tmp_path, records, candidates=5, seed=1)
-    assert (tmp_path / "split/test/candidates.safetensors").read_bytes() != first
+    assert (tmp_path / "split/test/candidates.parquet").read_bytes() != first

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.errors import BadDataError
-from hybridvae.files import read_arrays, read_frame
+from hybridvae.files import read_arrays, read_frame, read_table
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -181,6 +181,15 @@ def by_recency(histories: sparse.csr_matrix, recency: float) -> sparse.csr_matri
 
 
 def read_targets(folder: Path) -> Targets:
-    """Read the targets and candidates of the part that a folder of `split` holds."""
-    stored = read_arrays(folder / "candidates.safetensors")
-    return Targets(stored["users"], stored["items"], stored["candidates"], int(stored["part"]))
+    """Read the targets and candidates of the part that a folder of `split` holds.
+
+    Raises:
+        UnreadableFileError: the file is damaged.
+    """
+    table = read_table(folder / "candidates.parquet")
+    lists = table["candidates"].combine_chunks()
+    lengths = np.diff(lists.offsets.to_numpy())
+    candidates = np.full((len(lengths), lengths.max(initial=0)), -1, dtype=np.int32)
+    candidates[np.arange(candidates.shape[1]) < lengths[:, None]] = lists.flatten().to_numpy()
+    users, items = (table[name].to_numpy() for name in ("user_index", "item_index"))
+    return Targets(users, items, candidates, int(table.schema.metadata[b"part"]))

@@ -1,18 +1,18 @@
 """From clean ratings to two parts that must not mix: what may be fitted on, and the test."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from hybridvae.arrays import IntArray
 from hybridvae.config import Parameters, Seed, Within
 from hybridvae.data import sql
-from hybridvae.data.interactions import PARTS, read_interactions, read_targets
-from hybridvae.errors import BadDataError, HybridVAEError
-from hybridvae.files import read_frame, write_arrays
+from hybridvae.data.candidates import write_candidates
+from hybridvae.data.interactions import PARTS
+from hybridvae.errors import BadDataError
+from hybridvae.files import read_frame
 from hybridvae.progress import warn
 from hybridvae.seeds import random_generator
 
@@ -106,8 +106,8 @@ def split(cleaned: Path, into: Path, config: SplitConfig) -> dict[str, Any]:
             _refuse_empty(name, of_part, users, config)
             new = of_part.pop("targets_of_new_items") / of_part["targets"]
             report[name] = of_part | {"share_of_targets_of_new_items": new}
-    for part, negatives in _draw_all_candidates(fit, test, config).items():
-        report[part]["negatives"] = negatives
+    for part, negatives in write_candidates(fit, test, count=config.candidates, seed=config.seed).items():
+        report[part]["negatives"] = asdict(negatives)
     _say_what_is_odd(report)
     return report
 
@@ -151,72 +151,3 @@ def _draw_cold_items(connection: Any, config: SplitConfig) -> pd.DataFrame:
     return pd.DataFrame(
         {"item_id": items[drawn], "part": np.repeat(np.array([1, 2], dtype=np.int32), size)[: len(drawn)]}
     )
-
-
-def _draw_all_candidates(fit: Path, test: Path, config: SplitConfig) -> dict[str, dict[str, float]]:
-    """Draw, check and store the negatives of both parts' targets; returns how many a target has, by part."""
-    columns = ["user_index", "item_index", "timestamp", "positive", "target", "part"]
-    rows = pd.concat([read_frame(folder / "rows.parquet", columns=columns) for folder in (fit, test)])
-    n_items = len(read_frame(fit / "items.parquet"))
-    rated = rows.sort_values(["user_index", "item_index"])
-    starts = np.searchsorted(rated["user_index"], np.arange(rows["user_index"].max() + 2))
-    seen = rated["item_index"].to_numpy()
-    negatives: dict[str, dict[str, float]] = {}
-    for folder, part, name in ((fit, 1, "validation"), (test, 2, "test")):
-        targets = rows[(rows["part"] == part) & rows["target"]]
-        users, items = targets["user_index"].to_numpy(), targets["item_index"].to_numpy()
-        random = random_generator(config.seed, "split", "candidates", name)
-        candidates = draw_candidates(users, starts, seen, n_items=n_items, count=config.candidates, random=random)
-        arrays = {"users": users, "items": items, "candidates": candidates, "part": np.array(part)}
-        write_arrays(folder / "candidates.safetensors", arrays)
-        counts = (candidates >= 0).sum(axis=1)
-        negatives[name] = {"min": int(counts.min()), "mean": float(counts.mean()), "max": int(counts.max())}
-    check_split(rows, fit, test)
-    return negatives
-
-
-def draw_candidates(
-    users: IntArray, starts: IntArray, seen: IntArray, *, n_items: int, count: int, random: np.random.Generator
-) -> IntArray:
-    """Draw negatives uniformly, without replacement, from the items that a target's user never rated.
-
-    Args:
-        users: (T,) user index of each target.
-        starts, seen: the sorted items that user u rated are `seen[starts[u]:starts[u + 1]]`.
-
-    Returns:
-        (T, N) int32 item indices, where N is `count` or the most that a user left unrated; a row is padded with -1
-        where its user left fewer.
-    """
-    most = n_items - np.diff(starts)[users].min(initial=n_items)
-    drawn = np.full((len(users), min(count, most)), -1, dtype=np.int32)
-    for row, user in enumerate(users):
-        own = seen[starts[user] : starts[user + 1]]
-        unseen = n_items - len(own)
-        places = random.choice(unseen, size=min(count, unseen), replace=False)
-        # The p-th unrated item is p plus the number of rated items before it: own[j] - j unrated items
-        # precede own[j], so a binary search over them says how many to skip.
-        drawn[row, : len(places)] = places + np.searchsorted(own - np.arange(len(own)), places, side="right")
-    return drawn
-
-
-def check_split(rows: pd.DataFrame, fit: Path, test: Path) -> None:
-    """Assert what every figure rests on; raises HybridVAEError where a split breaks a promise."""
-    pairs = ["user_index", "item_index"]
-    if rows.duplicated(pairs).any():
-        raise HybridVAEError("split: a (user, item) pair lies in two parts; this is a defect, please report it.")
-    rated = read_interactions(fit, test, upto="test").ratings
-    for folder, part, name in ((fit, 1, "validation"), (test, 2, "test")):
-        targets = read_targets(folder)
-        drawn = targets.candidates >= 0
-        of_user = np.repeat(targets.users, drawn.sum(axis=1))
-        if drawn.any() and rated[of_user, targets.candidates[drawn]].any():
-            raise HybridVAEError(
-                f"split: a {name} candidate was rated by its user; this is a defect, please report it."
-            )
-        first = rows[(rows["part"] == part) & rows["target"]].groupby("user_index")["timestamp"].min()
-        last = rows[(rows["part"] < part)].groupby("user_index")["timestamp"].max()
-        if (last.reindex(first.index) > first).any():
-            raise HybridVAEError(
-                f"split: a row before the {name} part is later than its user's target; please report it."
-            )
