@@ -17,7 +17,7 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 ROOMS = (
     (
         *("errors", "arrays", "files", "config", "seeds", "progress", "costs", "device"),
-        *("dependencies", "freshness", "repository"),
+        *("dependencies", "freshness", "memory", "repository"),
     ),
     ("data",),
     ("models",),

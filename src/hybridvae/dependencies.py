@@ -22,6 +22,7 @@ WITHOUT_EFFECT = {
     "errors": "words for people",
     "files": "reads and writes values as they are",
     "freshness": "takes figures of other runs away and computes none",
+    "memory": "refuses a fit that does not fit into the memory, or lets it be",
     "models/_base": "the protocol of the models, which computes nothing",
     "progress": "a line on the terminal",
     "stage.py": "hands parameters and folders to the stage scripts",

@@ -16,6 +16,7 @@ from scipy import sparse
 
 from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.data.interactions import Interactions
+from hybridvae.memory import Needs
 from hybridvae.progress import warn
 
 EpochMetrics = dict[str, float]
@@ -153,11 +154,17 @@ class Recommender(Protocol):
         needs_vectors: whether `fit` wants `interactions.item_vectors`.
         folds_in: whether it is a `FoldingRecommender`, which takes histories of users who were not fitted on.
         seeded: whether the seed changes the outcome, so that several seeds are worth a run each.
+        if_too_large: what to change where the model needs more memory than there is.
     """
 
     needs_vectors: bool
     folds_in: bool
     seeded: bool
+    if_too_large: str
+
+    def needs(self, interactions: Interactions) -> Needs:
+        """About what memory `fit` takes beside the interactions: what is held -> bytes."""
+        ...
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None

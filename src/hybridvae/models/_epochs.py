@@ -11,6 +11,7 @@ from hybridvae.config import Parameters
 from hybridvae.data.interactions import Interactions
 from hybridvae.device import choose_device
 from hybridvae.errors import BadDataError
+from hybridvae.memory import Needs, check_memory
 from hybridvae.models import _training as training
 from hybridvae.models._base import Context, EpochMetrics, OnEpoch, Validation
 
@@ -23,6 +24,7 @@ class EpochRecommender:
     needs_vectors = False
     folds_in = True
     seeded = True
+    if_too_large = "use a machine with more memory"
     sparse_matrices = False  # whether the network multiplies with some, which Apple's devices cannot
 
     def __init__(self, config: Any, context: Context) -> None:
@@ -49,6 +51,20 @@ class EpochRecommender:
         if interactions.item_vectors is None:
             raise BadDataError(f"{self.name} reads text embeddings: fit it with item vectors.")
         return interactions.item_vectors
+
+    def needs(self, interactions: Interactions) -> Needs:
+        """About what `fit` holds at once: what -> bytes."""
+        raise NotImplementedError
+
+    def check_memory(self, interactions: Interactions) -> None:
+        """Refuse a fit that does not fit into what is free, on a GPU into its memory.
+
+        Raises:
+            NotEnoughMemoryError: it does not.
+        """
+        on_gpu = self.device.type == "cuda"
+        free = torch.cuda.mem_get_info(self.device)[0] if on_gpu else None
+        check_memory(self.name, self.needs(interactions), self.if_too_large, free=free)
 
     def train(
         self,

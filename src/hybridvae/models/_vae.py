@@ -34,6 +34,7 @@ from hybridvae.config import (
 )
 from hybridvae.data.interactions import Interactions, recency_weights
 from hybridvae.files import atomic_path, write_json
+from hybridvae.memory import Needs
 from hybridvae.models._base import Context, EpochMetrics, OnEpoch, Validation
 from hybridvae.models._epochs import EpochRecommender
 from hybridvae.models._softmax import log_normaliser
@@ -229,6 +230,11 @@ class VAERecommender(EpochRecommender):
 
     network: VAENetwork
 
+    @property
+    @abstractmethod
+    def table_width(self) -> int:
+        """How many numbers the network learns of each item."""
+
     def __init__(self, config: Any, context: Context) -> None:
         super().__init__(config, context)
         self._output_vectors: Tensor | None = None  # put together once, of a network that is trained no more
@@ -236,6 +242,15 @@ class VAERecommender(EpochRecommender):
     @abstractmethod
     def build(self, interactions: Interactions, item_vectors: Tensor | None) -> VAENetwork:
         """The untrained network for such interactions."""
+
+    def needs(self, interactions: Interactions) -> Needs:
+        """The tables of items with Adam's two moments, the best ones, and a gradient where it is dense."""
+        sparse = 0 < self.config.softmax_items < interactions.n_items
+        text = 0 if interactions.item_vectors is None or not self.needs_vectors else interactions.item_vectors.shape[1]
+        return {
+            "the tables of items with their moments": (16 if sparse else 28) * interactions.n_items * self.table_width,
+            "the item vectors": 8 * interactions.n_items * text,
+        }
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
@@ -247,6 +262,7 @@ class VAERecommender(EpochRecommender):
             BadParameterError: the loss is no number any more.
         """
         vectors = self.vectors_of(interactions)
+        self.check_memory(interactions)
         config, seed, n_items = self.config, self.context.seed, interactions.n_items
         self.histories = interactions.histories
         self._output_vectors = None

@@ -30,6 +30,7 @@ from hybridvae.config import (
 )
 from hybridvae.data.interactions import Interactions, by_recency
 from hybridvae.files import read_arrays, write_arrays, write_json
+from hybridvae.memory import Needs
 from hybridvae.models._base import Context, EpochMetrics, OnEpoch, Validation
 from hybridvae.models._epochs import EpochRecommender
 from hybridvae.models._graph import adjacency, as_tensor, multiply, propagate
@@ -100,11 +101,24 @@ class Model(EpochRecommender):
     config_type = Config
     needs_vectors = True
     sparse_matrices = True
+    if_too_large = "lower alpharec.hidden_dim or embedding_dim"
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__(config, context)
         self.network: Network
         self.arrays: dict[str, FloatArray] = {}
+
+    def needs(self, interactions: Interactions) -> Needs:
+        """The text vectors, whitened too; what a step keeps of each node for its gradient; the graph twice."""
+        config, items = self.config, interactions.n_items
+        dimensions = 0 if interactions.item_vectors is None else interactions.item_vectors.shape[1]
+        nodes = interactions.n_users + items
+        kept = 4 * nodes * (2 * config.hidden_dim + (2 * config.layers + 6) * config.embedding_dim)
+        return {
+            "the vectors of users and items": kept,
+            "the text vectors": 8 * items * dimensions,
+            "the graph": 2 * 2 * 20 * interactions.positives.nnz,
+        }
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
@@ -117,6 +131,7 @@ class Model(EpochRecommender):
         """
         vectors = self.vectors_of(interactions)
         assert vectors is not None
+        self.check_memory(interactions)
         config, seed = self.config, self.context.seed
         self.histories = interactions.histories
         text = torch.from_numpy(whitened(vectors, config.whitening))

@@ -12,6 +12,7 @@ from hybridvae.config import CountOrZero, Parameters, Recency, read_config
 from hybridvae.data.interactions import Interactions, by_recency
 from hybridvae.errors import BadDataError
 from hybridvae.files import read_arrays, write_arrays, write_json
+from hybridvae.memory import Needs, check_memory
 from hybridvae.models._base import NOTHING, Context, OnEpoch, Validation
 
 _BLOCK = 1 << 24  # similarities held at a time
@@ -36,11 +37,17 @@ class Model:
     folds_in = True
     seeded = False
     chosen = NOTHING
+    if_too_large = "use a machine with more memory"
 
     def __init__(self, config: Config, context: Context) -> None:
         self.config = config
         self.vectors: FloatArray = np.zeros((0, 0), dtype=np.float32)  # (I, D), of length 1
         self.histories = sparse.csr_matrix((0, 0), dtype=np.float32)
+
+    def needs(self, interactions: Interactions) -> Needs:
+        """The item vectors, centred, and in length 1."""
+        dimensions = 0 if interactions.item_vectors is None else interactions.item_vectors.shape[1]
+        return {"the item vectors": 8 * interactions.n_items * dimensions}
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
@@ -52,6 +59,7 @@ class Model:
         """
         if interactions.item_vectors is None:
             raise BadDataError("content compares text embeddings: fit it with item vectors.")
+        check_memory("content", self.needs(interactions), self.if_too_large)
         self.histories = interactions.histories
         vectors = interactions.item_vectors
         if self.config.centred:

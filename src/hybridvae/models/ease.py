@@ -1,6 +1,5 @@
 """EASE: a linear model from items to items, in closed form (Steck 2019, "Embarrassingly Shallow Autoencoders")."""
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -12,8 +11,9 @@ from scipy import sparse
 from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.config import Parameters, Positive, Recency, read_config
 from hybridvae.data.interactions import Interactions, by_recency
-from hybridvae.errors import BadParameterError, NotEnoughMemoryError
+from hybridvae.errors import BadParameterError
 from hybridvae.files import read_arrays, write_arrays, write_json
+from hybridvae.memory import Needs, check_memory
 from hybridvae.models._base import NOTHING, Context, OnEpoch, Validation
 
 
@@ -38,14 +38,18 @@ class Model:
     folds_in = True
     seeded = False
     chosen = NOTHING
-    if_too_large: ClassVar[str] = "take it out of `models`"
-    if_singular: ClassVar[str] = "raise ease.regularization"
+    if_too_large = "take it out of `models`"
+    if_singular = "raise ease.regularization"
 
     def __init__(self, config: Any, context: Context) -> None:
         self.config = config
         self.others: FloatArray = np.zeros((0, 0), dtype=np.float32)
         self.diagonal: FloatArray = np.zeros(0, dtype=np.float32)
         self.histories = sparse.csr_matrix((0, 0), dtype=np.float32)
+
+    def needs(self, interactions: Interactions) -> Needs:
+        """The matrix in double precision, and what is kept of it in single."""
+        return {"the matrix of all items with all items": 12 * interactions.n_items**2}
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
@@ -55,17 +59,12 @@ class Model:
         What is kept is in single precision. Inverted so too, its last digits would be those of the processor.
 
         Raises:
-            NotEnoughMemoryError: the machine has less than that.
+            NotEnoughMemoryError: less than that is free.
             BadParameterError: lambda is so small that there is no inverse.
         """
         from scipy.linalg.lapack import dpotrf, dpotri
 
-        size, memory = 12 * interactions.n_items**2, _memory()
-        if memory and size > memory:
-            raise NotEnoughMemoryError(
-                f"{self.name} needs a dense matrix of all items with all items, {size / 1e9:,.0f} GB for "
-                f"{interactions.n_items:,}, and this machine has {memory / 1e9:,.0f} GB: {self.if_too_large}."
-            )
+        check_memory(self.name, self.needs(interactions), self.if_too_large)
         self.histories = interactions.histories
         matrix = self._gram(interactions)
         matrix[np.diag_indices(len(matrix))] += self.config.regularization
@@ -134,10 +133,3 @@ class Model:
         self.diagonal = matrix.diagonal().copy()
         np.fill_diagonal(matrix, 0)
         self.others = matrix
-
-
-def _memory() -> int | None:
-    """Bytes of main memory; None where the system does not say."""
-    if not hasattr(os, "sysconf"):  # Windows
-        return None
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -18,6 +18,7 @@ from hybridvae.arrays import FloatArray
 from hybridvae.config import NotNegative, Positive, Share
 from hybridvae.data.interactions import Interactions, by_recency
 from hybridvae.errors import BadDataError
+from hybridvae.memory import Needs
 from hybridvae.models import ease
 from hybridvae.models._base import OnEpoch, Validation
 from hybridvae.models._text import whitened
@@ -48,6 +49,11 @@ class Model(ease.Model):
     text: FloatArray | None = None
     answers: FloatArray
     own: FloatArray
+
+    def needs(self, interactions: Interactions) -> Needs:
+        """As EASE's, and the vectors in double precision."""
+        dimensions = 0 if interactions.item_vectors is None else interactions.item_vectors.shape[1]
+        return {**super().needs(interactions), "the item vectors": 24 * interactions.n_items * dimensions}
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None

@@ -19,10 +19,12 @@ from torch.nn import functional as F
 from hybridvae.arrays import FloatArray
 from hybridvae.config import NotNegative, Positive, Recency, Share, ShareBelowOne, Width, Within
 from hybridvae.data.interactions import Interactions
+from hybridvae.memory import Needs, free_memory, gigabytes
 from hybridvae.models import ease_text
 from hybridvae.models._base import Context, OnEpoch, Validation
 from hybridvae.models._text import whitened
 from hybridvae.models._vae import Bag, VAEConfig, VAENetwork, VAERecommender
+from hybridvae.progress import warn
 
 _WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # of EASE, from which validation chooses ...
 _FIRST_WEIGHT = 0.1  # ... and with which the epoch is chosen before
@@ -155,12 +157,19 @@ class Model(VAERecommender):
     name = "hybridvae"
     config_type = Config
     needs_vectors = True
+    if_too_large = "lower hybridvae.hidden_dims, the first, or hybridvae.linear_dim"
     network: Network
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__(config, context)
         self.weight = _FIRST_WEIGHT if config.ease_weight is None else config.ease_weight
         self.ease: ease_text.Model | None = None
+
+    @property
+    def table_width(self) -> int:
+        """The first layer's weights, R, and both ends of the linear path."""
+        residual = 384 if self.config.residual_rate else 0  # the width of MiniLM's vectors; about is enough
+        return int(self.config.hidden_dims[0] + residual + 2 * self.config.linear_dim)
 
     @property
     def fitted_config(self) -> Config:
@@ -185,16 +194,21 @@ class Model(VAERecommender):
     ) -> Self:
         """EASE; then the autoencoder as Mult-VAE's, on whitened vectors; then, where it is to be chosen, the weight.
 
+        Where the weight is to be chosen and EASE's matrix does not fit into the memory, it is left out, which is said.
+
         The epoch is chosen with EASE at the weight that is given, or at a first one. The autoencoder ends in half
         precision, in which it is saved.
 
         Raises:
             BadDataError: there are no item vectors.
             BadParameterError: the loss is no number any more.
-            NotEnoughMemoryError: EASE has a matrix of all items with all items.
+            NotEnoughMemoryError: the tables of items do not fit into what is free, or EASE, at a weight that is given,
+                does not.
         """
         vectors = self.vectors_of(interactions)
         assert vectors is not None
+        if self.weight and not self._has_room_for_ease(interactions):
+            self.weight = 0.0
         if self.weight:
             self.ease = self._untrained_ease().fit(interactions)
         white = replace(interactions, item_vectors=whitened(vectors, self.config.whitening))
@@ -204,7 +218,7 @@ class Model(VAERecommender):
                 weights.copy_(weights.half())
         rounded = self.network.item_vectors.half().float()  # a copy: they may be the caller's own
         self.network.register_buffer("item_vectors", rounded, persistent=False)
-        if self.config.ease_weight is None and validation is not None:
+        if self.config.ease_weight is None and self.ease is not None and validation is not None:
             self.weight = max(_WEIGHTS, key=lambda weight: self._at(weight, validation))
         return self
 
@@ -217,6 +231,23 @@ class Model(VAERecommender):
             scores = _standardised(scores)
             scores += beside
         return scores
+
+    def needs(self, interactions: Interactions) -> Needs:
+        """The autoencoder's, and EASE's."""
+        of_ease = self._untrained_ease().needs(interactions) if self.config.ease_weight != 0 else {}
+        return {**super().needs(interactions), **{f"EASE: {what}": size for what, size in of_ease.items()}}
+
+    def _has_room_for_ease(self, interactions: Interactions) -> bool:
+        if self.config.ease_weight is not None:
+            return True  # it was asked for: EASE itself refuses
+        free, wanted = free_memory(), sum(self.needs(interactions).values())
+        if free is None or wanted <= free:
+            return True
+        warn(
+            f"hybridvae leaves out EASE, whose matrix of all items with all items does not fit: with it "
+            f"{gigabytes(wanted)} are needed, and {gigabytes(free)} are free."
+        )
+        return False
 
     def _at(self, weight: float, validation: Validation) -> float:
         self.weight = weight

@@ -12,6 +12,7 @@ from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.config import Epochs, Parameters, Positive, Recency, Width, read_config
 from hybridvae.data.interactions import Interactions, by_recency
 from hybridvae.files import read_arrays, write_arrays, write_json
+from hybridvae.memory import Needs, check_memory
 from hybridvae.models._base import NOTHING, Context, OnEpoch, Validation
 from hybridvae.seeds import derive_seed
 
@@ -38,6 +39,7 @@ class Model:
     folds_in = True
     seeded = True
     chosen = NOTHING
+    if_too_large = "lower ials.factors"
 
     def __init__(self, config: Config, context: Context) -> None:
         self.config = config
@@ -45,10 +47,16 @@ class Model:
         self.item_factors: FloatArray = np.zeros((0, config.factors), dtype=np.float32)
         self.histories = sparse.csr_matrix((0, 0), dtype=np.float32)
 
+    def needs(self, interactions: Interactions) -> Needs:
+        """The factors of users and items, and the positives once more by items."""
+        factors = (interactions.n_users + interactions.n_items) * self.config.factors
+        return {"the factors of users and items": 8 * factors, "the positives": 16 * interactions.positives.nnz}
+
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
     ) -> Self:
         """Solve for users and items in turn; the confidence of a positive is c_ui = 1 + alpha, as in the paper."""
+        check_memory("ials", self.needs(interactions), self.if_too_large)
         self.histories = interactions.histories
         als = self._als()
         # With one BLAS thread sums have one order, and so the same seed gives the same bytes on any number of

@@ -11,6 +11,7 @@ from hybridvae.arrays import FloatArray, IntArray, top_k
 from hybridvae.config import Count, NotNegative, Parameters, Recency, read_config
 from hybridvae.data.interactions import Interactions, by_recency
 from hybridvae.files import read_arrays, write_arrays, write_json
+from hybridvae.memory import Needs, check_memory
 from hybridvae.models._base import NOTHING, Context, OnEpoch, Validation
 
 _BLOCK = 1 << 24  # similarities held densely at a time
@@ -35,16 +36,23 @@ class Model:
     folds_in = True
     seeded = False
     chosen = NOTHING
+    if_too_large = "lower itemknn.k"
 
     def __init__(self, config: Config, context: Context) -> None:
         self.config = config
         self.similarity = sparse.csr_matrix((0, 0), dtype=np.float32)
         self.histories = sparse.csr_matrix((0, 0), dtype=np.float32)
 
+    def needs(self, interactions: Interactions) -> Needs:
+        """The neighbours, twice while they are put together."""
+        kept = min(self.config.k, interactions.n_items) * interactions.n_items
+        return {"the neighbours of all items": 2 * 8 * kept, "a block of similarities": 4 * 4 * _BLOCK}
+
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
     ) -> Self:
         """Keep, of each item, the k most similar others: s_ij = |U_i and U_j| / (sqrt(|U_i| |U_j|) + shrink)."""
+        check_memory("itemknn", self.needs(interactions), self.if_too_large)
         positives, self.histories = interactions.positives, interactions.histories
         users_of = positives.T.tocsr()  # (I, U)
         n_items = users_of.shape[0]

@@ -21,6 +21,7 @@ from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.config import Count, Epochs, NotNegative, Parameters, Positive, Width, Within
 from hybridvae.data.interactions import Interactions
 from hybridvae.files import read_arrays, write_arrays
+from hybridvae.memory import Needs
 from hybridvae.models._base import Context, EpochMetrics, OnEpoch, Validation
 from hybridvae.models._epochs import EpochRecommender
 from hybridvae.models._graph import adjacency, as_tensor, propagate
@@ -86,12 +87,22 @@ class Model(EpochRecommender):
     config_type = Config
     folds_in = False  # a user is a node of the graph
     sparse_matrices = True
+    if_too_large = "lower lightgcn.embedding_dim"
 
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__(config, context)
         self.network: Network
         self.users: FloatArray = np.zeros((0, 0), dtype=np.float32)  # (U, D), propagated
         self.items: FloatArray = np.zeros((0, 0), dtype=np.float32)  # (I, D), propagated
+
+    def needs(self, interactions: Interactions) -> Needs:
+        """The embeddings with gradient, Adam's two moments, the best ones, and one a layer; the graph twice."""
+        nodes = interactions.n_users + interactions.n_items
+        copies = 5 + self.config.layers + 3
+        return {
+            "the embeddings of users and items": 4 * copies * nodes * self.config.embedding_dim,
+            "the graph": 2 * 2 * 20 * interactions.positives.nnz,
+        }
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
@@ -101,6 +112,7 @@ class Model(EpochRecommender):
         Raises:
             BadParameterError: the loss is no number any more.
         """
+        self.check_memory(interactions)
         config, seed, n_users = self.config, self.context.seed, interactions.n_users
         torch.manual_seed(derive_seed(seed, self.name, "start"))
         self.network = Network(interactions.positives, config)

@@ -70,6 +70,12 @@ class Model(VAERecommender):
     name = "multvae"
     config_type = Config
     needs_vectors = False
+    if_too_large = "set multvae.softmax_items to 2000, or lower multvae.hidden_dim"
+
+    @property
+    def table_width(self) -> int:
+        """The first layer's weights, and the last one's with their bias."""
+        return int(2 * self.config.hidden_dim + 1)
 
     def build(self, interactions: Interactions, item_vectors: Tensor | None) -> Network:
         """The untrained network for such interactions."""

@@ -10,6 +10,7 @@ from scipy import sparse
 from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.data.interactions import Interactions
 from hybridvae.files import read_arrays, write_arrays
+from hybridvae.memory import Needs
 from hybridvae.models._base import NOTHING, Context, OnEpoch, Validation
 
 
@@ -25,9 +26,14 @@ class Model:
     folds_in = True
     seeded = False
     chosen = NOTHING
+    if_too_large = "use a machine with more memory"
 
     def __init__(self, config: Config, context: Context) -> None:
         self.counts: FloatArray = np.zeros(0, dtype=np.float32)
+
+    def needs(self, interactions: Interactions) -> Needs:
+        """A number an item."""
+        return {"counts": 4 * interactions.n_items}
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None

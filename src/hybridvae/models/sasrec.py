@@ -22,6 +22,7 @@ from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.config import Count, Epochs, Parameters, Positive, ShareBelowOne, Width, read_config
 from hybridvae.data.interactions import Interactions
 from hybridvae.files import atomic_path, write_json
+from hybridvae.memory import Needs
 from hybridvae.models._base import Context, EpochMetrics, OnEpoch, Validation
 from hybridvae.models._epochs import EpochRecommender
 from hybridvae.models._softmax import softmax_loss
@@ -178,7 +179,18 @@ class Model(EpochRecommender):
     name = "sasrec"
     config_type: ClassVar[type[Config]] = Config
     needs_vectors = False
+    if_too_large = "lower its embedding_dim or batch_size"
     network: Network
+
+    def needs(self, interactions: Interactions) -> Needs:
+        """The item vectors with gradient, Adam's moments and the best ones; what a step keeps of each place."""
+        config, items = self.config, interactions.n_items
+        text = 0 if interactions.item_vectors is None or not self.needs_vectors else interactions.item_vectors.shape[1]
+        places = min(config.batch_size * config.max_length, interactions.positives.nnz)
+        return {
+            "the item vectors": 4 * items * (8 * config.embedding_dim + 2 * text),
+            "the places of a batch": 4 * places * config.embedding_dim * 24 * config.layers,
+        }
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
@@ -190,6 +202,7 @@ class Model(EpochRecommender):
             BadParameterError: the loss is no number any more.
         """
         vectors = self.vectors_of(interactions)
+        self.check_memory(interactions)
         config, seed = self.config, self.context.seed
         self.histories = interactions.histories
         torch.manual_seed(derive_seed(seed, self.name, "start"))

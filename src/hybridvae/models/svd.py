@@ -16,6 +16,7 @@ from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.config import Epochs, NotNegative, Parameters, Positive, Width
 from hybridvae.data.interactions import Interactions
 from hybridvae.files import read_arrays, write_arrays
+from hybridvae.memory import Needs, check_memory
 from hybridvae.models._base import NOTHING, Context, OnEpoch, Validation
 from hybridvae.seeds import derive_seed
 
@@ -42,11 +43,17 @@ class Model:
     folds_in = False
     seeded = True
     chosen = NOTHING
+    if_too_large = "lower svd.n_factors, or take it out of `models`"
 
     def __init__(self, config: Config, context: Context) -> None:
         self.config = config
         self.seed = derive_seed(context.seed, "svd", "fit") % 2**32  # as much as NumPy's RandomState takes
         self.parameters: dict[str, FloatArray] = {}
+
+    def needs(self, interactions: Interactions) -> Needs:
+        """The ratings as Python's tuples, some 180 bytes each, and the factors in double precision."""
+        factors = (interactions.n_users + interactions.n_items) * self.config.n_factors
+        return {"the ratings": 180 * interactions.ratings.nnz, "the factors": 16 * factors}
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
@@ -54,6 +61,7 @@ class Model:
         """Learn factors and biases of the rated users and items, epoch by epoch in the order of the rows."""
         from surprise import SVD, Trainset
 
+        check_memory("svd", self.needs(interactions), self.if_too_large)
         ratings = interactions.ratings
         n_users, n_items = ratings.shape
         cells = list(zip(ratings.indices.tolist(), ratings.data.tolist(), strict=True))

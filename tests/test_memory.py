@@ -1,0 +1,96 @@
+"""Memory: what is free under every limit, and the sentence of a model that would not fit."""
+
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from models.boards import checkerboard, interactions_of
+
+from hybridvae import memory
+from hybridvae.errors import NotEnoughMemoryError
+from hybridvae.memory import check_memory, free_memory
+from hybridvae.models import Context, create
+
+GB = 10**9
+
+
+def test_the_sentence_names_the_largest_thing():
+    said = check_memory("ease", {"a matrix": 3 * GB, "lists": GB / 2}, "take it out", free=5 * GB)
+    assert said == "ease needs about 3.7 GB of memory (3.0 GB for a matrix), and 5.0 GB are free"
+    with pytest.raises(NotEnoughMemoryError, match=r"\(12 GB for a matrix\), and 5.0 GB are free: take it out\.$"):
+        check_memory("ease", {"a matrix": 12 * GB, "lists": GB}, "take it out", free=5 * GB)
+
+
+def group(folder, *, limit, used, cached):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "memory.max").write_text(f"{limit}\n")
+    (folder / "memory.current").write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon {used - cached}\ninactive_file {cached}\n")
+
+
+def test_limits_of_control_groups_count(tmp_path, monkeypatch):
+    groups, processes = tmp_path / "groups", tmp_path / "cgroup"
+    processes.write_text("0::/job/step\n")
+    group(groups / "job/step", limit="max", used=10, cached=0)
+    group(groups / "job", limit=GB, used=600_000_000, cached=100_000_000)
+    monkeypatch.setattr(memory, "_GROUPS", groups)
+    real = memory.Path
+    monkeypatch.setattr(memory, "Path", lambda name: processes if name == "/proc/self/cgroup" else real(name))
+    assert list(memory._below_groups()) == [500_000_000]
+    assert free_memory() == 500_000_000
+    # Version 1 has the memory's groups in a folder of their own.
+    processes.write_text("4:memory,hugetlb:/box\n3:cpu:/box\n")
+    box = groups / "memory/box"
+    box.mkdir(parents=True)
+    (box / "memory.limit_in_bytes").write_text("700000000")
+    (box / "memory.usage_in_bytes").write_text("300000000")
+    (box / "memory.stat").write_text("total_inactive_file 0\n")
+    assert list(memory._below_groups()) == [400_000_000]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ulimit -v is Linux's")
+def test_a_limit_of_the_shell_counts():
+    code = "from hybridvae.memory import free_memory; print(free_memory())"
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_AS, (2 * GB, 2 * GB))
+
+    said = subprocess.run(
+        [sys.executable, "-c", code], preexec_fn=limit, capture_output=True, text=True, check=True
+    ).stdout
+    assert 0 < int(said) < 2 * GB
+
+
+@pytest.mark.parametrize(
+    "name", ["ease", "ease_text", "itemknn", "svd", "ials", "multvae", "lightgcn", "sasrec", "content"]
+)
+def test_a_model_refuses_before_it_starts(name, monkeypatch):
+    interactions = interactions_of(checkerboard())
+    monkeypatch.setattr(memory, "free_memory", lambda: 1000)
+    model = create(name, {}, Context())
+    with pytest.raises(NotEnoughMemoryError, match=rf"^{name} needs about 0\.\d GB of memory .* 0.0 GB are free: \w+ "):
+        model.fit(interactions)
+
+
+def test_what_grows_with_the_items_squared_is_said_of_a_large_catalogue():
+    interactions = interactions_of(checkerboard())
+    needs = create("ease", {}, Context()).needs(interactions)
+    assert needs == {"the matrix of all items with all items": 12 * interactions.n_items**2}
+
+
+def test_hybridvae_leaves_out_ease_where_it_does_not_fit(monkeypatch, capsys):
+    from hybridvae.models import hybridvae
+
+    interactions = interactions_of(checkerboard())
+    monkeypatch.setattr(hybridvae, "free_memory", lambda: 10_000)
+    block = {"hidden_dims": [8], "latent_dim": 4, "epochs": 1, "anneal_epochs": 0}
+    model = create("hybridvae", block | {"ease_weight": None}, Context()).fit(
+        interactions, validation=lambda model: 1.0
+    )
+    assert model.chosen == {"epochs": 1, "ease_weight": 0.0} and model.ease is None
+    assert "leaves out EASE" in capsys.readouterr().err
+    assert np.isfinite(model.scores(np.arange(4))).all()
+    asked = create("hybridvae", block | {"ease_weight": 0.2}, Context()).fit(interactions)
+    assert asked.ease is not None, "a weight that is given is kept"
