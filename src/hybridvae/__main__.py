@@ -18,7 +18,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     source = commands.add_parser("source", help="print the block of sources.yaml that declares your files")
-    source.add_argument("reviews", help="path or http(s) address of the reviews (JSON lines, plain or gzip)")
+    source.add_argument("reviews", help="path or http(s) address of the reviews (JSON lines, CSV, Parquet)")
     source.add_argument("metadata", nargs="?", help="path or address of the item metadata")
     source.add_argument("--name", default="my-data", help="name of the data set (default: %(default)s)")
     source.set_defaults(command=_source)
@@ -99,16 +99,21 @@ def _source(arguments: argparse.Namespace) -> None:
         raise BadParameterError(
             "one of reviews and metadata is a file and the other an address: give both as the same."
         )
-    block, found = {"kind": "url" if remote == {True} else "file"}, []
+    block = {"kind": "url" if remote == {True} else "file"}
+    found = [
+        "# Put these lines below `sources:` in sources.yaml, indented as they are.",
+        f"# Then run: dvc exp run -S dataset={arguments.name}",
+    ]
     for role, location in given.items():
         if remote == {True}:
             path = obtain_url(location, cache_folder() / "downloads" / arguments.name)
         else:
             path = _file(location)
         report = look_at(path, role)
+        unit = "lines" if report.kind == "JSON lines" else "rows"
         layout = f"layout {report.layout}, " if report.layout else ""
-        good = f"{report.kept} of the first {report.lines} lines are good"
-        found.append(f"# {role}: {layout}items by {report.id_field}; {good}")
+        good = f"{report.kept} of the first {report.lines} {unit} are good"
+        found.append(f"# {role}: {report.kind}, {layout}items by {report.id_field}; {good}")
         if report.first_reject:
             warn(f"of {path} {good}; {report.first_reject}")
         block |= {role: location if remote == {True} else str(path), f"{role}_sha256": sha256_of(path)}
@@ -119,9 +124,9 @@ def _source(arguments: argparse.Namespace) -> None:
 def _file(location: str) -> Path:
     path = Path(location).expanduser().resolve()
     if path.is_dir():
-        raise UnreadableFileError(f"{path} is a folder: give the path of a JSON lines file.")
+        raise UnreadableFileError(f"{path} is a folder: give the path of a file of JSON lines, CSV or Parquet.")
     if not path.is_file():
-        raise UnreadableFileError(f"{path} does not exist: give the path of a JSON lines file.")
+        raise UnreadableFileError(f"{path} does not exist: give the path of a file of JSON lines, CSV or Parquet.")
     return path
 
 
