@@ -23,6 +23,15 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--name", default="my-data", help="name of the data set (default: %(default)s)")
     source.set_defaults(command=_source)
 
+    amazon = commands.add_parser(
+        "from-amazon-2014", help="make of Amazon's 5-core files of 2014 those that sources.yaml declares"
+    )
+    amazon.add_argument("reviews", type=Path, help="for instance reviews_Beauty_5.json.gz")
+    amazon.add_argument("metadata", type=Path, nargs="?", help="for instance meta_Beauty.json.gz")
+    amazon.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where they are written")
+    amazon.add_argument("--drop-text", action="store_true", help="leave titles and texts of reviews empty")
+    amazon.set_defaults(command=_from_amazon_2014)
+
     table = commands.add_parser("table", help="print the comparison of the models, from the metrics files")
     table.add_argument("--metrics", type=Path, default=Path("metrics"))
     table.set_defaults(command=_table)
@@ -121,7 +130,16 @@ def _source(arguments: argparse.Namespace) -> None:
     print(indent("\n".join([*found, written]), "  "), end="")
 
 
-def _file(location: str) -> Path:
+def _from_amazon_2014(arguments: argparse.Namespace) -> None:
+    from hybridvae.data.amazon2014 import convert_amazon_2014
+
+    reviews, metadata = _file(arguments.reviews), _file(arguments.metadata) if arguments.metadata else None
+    written = convert_amazon_2014(reviews, metadata, arguments.out, drop_text=arguments.drop_text)
+    for path, lines in written.items():
+        print(f"wrote {path}: {lines} lines, sha256 {sha256_of(path)}")
+
+
+def _file(location: str | Path) -> Path:
     path = Path(location).expanduser().resolve()
     if path.is_dir():
         raise UnreadableFileError(f"{path} is a folder: give the path of a file of JSON lines, CSV or Parquet.")
