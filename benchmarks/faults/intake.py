@@ -129,13 +129,18 @@ def _readings(line: bytes) -> set[tuple[str, str, float, int]]:
         with_unit = 1000 if time == "unixReviewTime" else 1
         for name in {item, "asin"}:
             try:
-                value, when = float(record[rating]), record[time] * with_unit
+                value, when = float(record[rating]), _milliseconds(record[time], with_unit)
                 if 1 <= value <= 5 and math.isfinite(when):
                     names = _name(record[user]), _name(record[name])
                     found.add((*names, float(np.float32(value)), int(when)))
             except (KeyError, TypeError, ValueError, OverflowError):
                 continue
     return found
+
+
+def _milliseconds(time: Any, unit: int) -> float:
+    """A time as a number of milliseconds; a text may be a date."""
+    return float(pd.Timestamp(time, tz="UTC").timestamp() * 1000) if isinstance(time, str) else time * unit
 
 
 def _whole(digits: str) -> int | float:

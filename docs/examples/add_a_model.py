@@ -13,6 +13,7 @@ import numpy as np
 
 import hybridvae as hv
 from hybridvae import FloatArray, IntArray, Interactions
+from hybridvae.files import read_yaml
 
 
 class TwoSteps:
@@ -31,11 +32,16 @@ class TwoSteps:
         return np.asarray((alike @ self.damped).todense(), dtype=np.float32)
 
 
+if len(sys.argv) != 2:
+    print("usage: python docs/examples/add_a_model.py data/split/ml-100k", file=sys.stderr)
+    sys.exit(2)
 folder = Path(sys.argv[1])
 interactions = hv.read_interactions(folder / "fit", upto="train")
 targets = hv.read_targets(folder / "fit")  # of the validation part: an idea is never tried on the test part
 scorers = {"two steps": TwoSteps().fit(interactions).scores}
-scorers |= {name: hv.create(name, {}, hv.Context()).fit(interactions).scores for name in ("itemknn", "popularity")}
+params = read_yaml(Path(__file__).parents[2] / "params.yaml")  # the rivals have their tuned parameters
+for name in ("itemknn", "popularity"):
+    scorers[name] = hv.create(name, params[name], hv.Context()).fit(interactions).scores
 for name, scores in scorers.items():
     judged = hv.judge(scores, interactions, targets)
     print(f"{name}: NDCG@10 {judged.per_user['full/ndcg@10'].mean():.4f}, coverage {judged.coverage:.2f}")

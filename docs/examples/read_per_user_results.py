@@ -11,6 +11,9 @@ import pandas as pd
 
 from hybridvae import bootstrap_intervals, random_generator
 
+if len(sys.argv) != 4:
+    print("usage: python docs/examples/read_per_user_results.py data/evaluate/ml-100k ease itemknn", file=sys.stderr)
+    sys.exit(2)
 folder, one, other = Path(sys.argv[1]), *sys.argv[2:4]
 metric = "full/ndcg@10"
 users = pd.DataFrame({name: pd.read_parquet(folder / name / "users.parquet")[metric] for name in (one, other)})

@@ -9,6 +9,9 @@ import sys
 
 from hybridvae import load_model
 
+if len(sys.argv) < 3:
+    print("usage: python docs/examples/recommend_for_a_history.py data/train/ml-100k/ease 50 181 172", file=sys.stderr)
+    sys.exit(2)
 folder, *history = sys.argv[1:]
 model = load_model(folder)
 best = model.recommend(history, k=5)

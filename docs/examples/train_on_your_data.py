@@ -2,9 +2,10 @@
 
     python docs/examples/train_on_your_data.py reviews.jsonl [metadata.jsonl]
 
-A review is a JSON object a line with user, item, rating and time (see "Your data" in the README).
+Both may be JSON lines, CSV or Parquet: docs/your-data.md says which names of columns are read.
 """
 
+import shutil
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +19,7 @@ def main(reviews: Path, metadata: Path | None, folder: Path) -> None:
     raw.mkdir()
     for role, file in (("reviews", reviews), ("metadata", metadata)):
         if file is not None:
-            (raw / f"{role}.jsonl").write_bytes(file.read_bytes())  # gzip is recognised by what is in the file
+            shutil.copy(file, raw / f"{role}.data")  # the kind is recognised by what is in the file
     report = hv.clean(raw, cleaned, hv.CleanConfig())
     print(f"{report['rows_out']} ratings of {report['users']} users and {report['items']} items")
     hv.split(cleaned, folder / "split", hv.SplitConfig(candidates=10))
@@ -44,5 +45,8 @@ def main(reviews: Path, metadata: Path | None, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        print("usage: python docs/examples/train_on_your_data.py REVIEWS [METADATA]", file=sys.stderr)
+        sys.exit(2)
     with TemporaryDirectory() as name:
         main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None, Path(name))

@@ -18,10 +18,19 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     source = commands.add_parser("source", help="print the block of sources.yaml that declares your files")
-    source.add_argument("reviews", help="path or http(s) address of the reviews (JSON lines, plain or gzip)")
+    source.add_argument("reviews", help="path or http(s) address of the reviews (JSON lines, CSV, Parquet)")
     source.add_argument("metadata", nargs="?", help="path or address of the item metadata")
     source.add_argument("--name", default="my-data", help="name of the data set (default: %(default)s)")
     source.set_defaults(command=_source)
+
+    amazon = commands.add_parser(
+        "from-amazon-2014", help="make of Amazon's 5-core files of 2014 those that sources.yaml declares"
+    )
+    amazon.add_argument("reviews", type=Path, help="for instance reviews_Beauty_5.json.gz")
+    amazon.add_argument("metadata", type=Path, nargs="?", help="for instance meta_Beauty.json.gz")
+    amazon.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where they are written")
+    amazon.add_argument("--drop-text", action="store_true", help="leave titles and texts of reviews empty")
+    amazon.set_defaults(command=_from_amazon_2014)
 
     table = commands.add_parser("table", help="print the comparison of the models, from the metrics files")
     table.add_argument("--metrics", type=Path, default=Path("metrics"))
@@ -99,16 +108,21 @@ def _source(arguments: argparse.Namespace) -> None:
         raise BadParameterError(
             "one of reviews and metadata is a file and the other an address: give both as the same."
         )
-    block, found = {"kind": "url" if remote == {True} else "file"}, []
+    block = {"kind": "url" if remote == {True} else "file"}
+    found = [
+        "# Put these lines below `sources:` in sources.yaml, indented as they are.",
+        f"# Then run: dvc exp run -S dataset={arguments.name}",
+    ]
     for role, location in given.items():
         if remote == {True}:
             path = obtain_url(location, cache_folder() / "downloads" / arguments.name)
         else:
             path = _file(location)
         report = look_at(path, role)
+        unit = "lines" if report.kind == "JSON lines" else "rows"
         layout = f"layout {report.layout}, " if report.layout else ""
-        good = f"{report.kept} of the first {report.lines} lines are good"
-        found.append(f"# {role}: {layout}items by {report.id_field}; {good}")
+        good = f"{report.kept} of the first {report.lines} {unit} are good"
+        found.append(f"# {role}: {report.kind}, {layout}items by {report.id_field}; {good}")
         if report.first_reject:
             warn(f"of {path} {good}; {report.first_reject}")
         block |= {role: location if remote == {True} else str(path), f"{role}_sha256": sha256_of(path)}
@@ -116,12 +130,21 @@ def _source(arguments: argparse.Namespace) -> None:
     print(indent("\n".join([*found, written]), "  "), end="")
 
 
-def _file(location: str) -> Path:
+def _from_amazon_2014(arguments: argparse.Namespace) -> None:
+    from hybridvae.data.amazon2014 import convert_amazon_2014
+
+    reviews, metadata = _file(arguments.reviews), _file(arguments.metadata) if arguments.metadata else None
+    written = convert_amazon_2014(reviews, metadata, arguments.out, drop_text=arguments.drop_text)
+    for path, lines in written.items():
+        print(f"wrote {path}: {lines} lines, sha256 {sha256_of(path)}")
+
+
+def _file(location: str | Path) -> Path:
     path = Path(location).expanduser().resolve()
     if path.is_dir():
-        raise UnreadableFileError(f"{path} is a folder: give the path of a JSON lines file.")
+        raise UnreadableFileError(f"{path} is a folder: give the path of a file of JSON lines, CSV or Parquet.")
     if not path.is_file():
-        raise UnreadableFileError(f"{path} does not exist: give the path of a JSON lines file.")
+        raise UnreadableFileError(f"{path} does not exist: give the path of a file of JSON lines, CSV or Parquet.")
     return path
 
 

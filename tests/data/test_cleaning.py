@@ -155,7 +155,7 @@ def test_it_is_counted_how_many_items_are_described(tmp_path, capsys):
             r"none of the 2 items; .* and 'B9' in the metadata \(asin\): give reviews and",
         ),
         ([{"parent_asin": "B9"}], r"'B9' in the metadata \(parent_asin\), where asin is one variant of a product"),
-        ([{"asin": "0005", "name": "T"}], "have 1 of the 2 items, but for none of them a title, brand or store"),
+        ([{"asin": "0005", "label": "T"}], "have 1 of the 2 items, but for none of them a title, brand or store"),
     ],
 )
 def test_metadata_of_other_items_are_refused(tmp_path, metadata, words):

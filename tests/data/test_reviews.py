@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import NOW, review, write_lines
 
+from hybridvae.data import records as reading
 from hybridvae.data import reviews
 from hybridvae.errors import HybridVAEError
 
@@ -91,7 +92,7 @@ def test_bytes_that_are_no_text_are_rejected(tmp_path):
 
 
 def test_a_line_beyond_the_limit_is_rejected_and_the_next_one_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(reviews, "MAX_LINE", 300)
+    monkeypatch.setattr(reading, "MAX_LINE", 300)
     report, rows, rejects = read(tmp_path, [GOOD, review("u2", "i2", text="x" * 1000), review("u3", "i3")])
     assert [row["user_id"] for row in rows] == ["u1", "u3"]
     assert report.lines == 3 and rejects[0]["reason"] == "line_too_long" and rejects[0]["line"] == 2

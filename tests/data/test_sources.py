@@ -9,6 +9,7 @@ import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
+import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, review, write_lines
@@ -460,9 +461,11 @@ def test_the_helper_says_what_it_found_in_the_files(tmp_path, capsys, monkeypatc
     monkeypatch.setattr("sys.argv", ["hybridvae", "source", str(reviews), str(metadata)])
     main()
     said = capsys.readouterr()
-    assert said.out.splitlines()[:3] == [
-        "  # reviews: layout amazon-2023, items by parent_asin; 999 of the first 1000 lines are good",
-        "  # metadata: items by asin; 1 of the first 1 lines are good",
+    assert said.out.splitlines()[:5] == [
+        "  # Put these lines below `sources:` in sources.yaml, indented as they are.",
+        "  # Then run: dvc exp run -S dataset=my-data",
+        "  # reviews: JSON lines, layout amazon-2023, items by parent_asin; 999 of the first 1000 lines are good",
+        "  # metadata: JSON lines, items by asin; 1 of the first 1 lines are good",
         "  my-data:",
     ]
     assert said.err.startswith(f"warning: of {reviews} 999 of the first 1000 lines are good; line 1: not JSON (")
@@ -473,14 +476,14 @@ def test_the_helper_refuses_what_cannot_be_a_source(tmp_path, capsys, monkeypatc
     reviews = write_lines(tmp_path / "r.jsonl", [review("u", "i")])
     metadata = write_lines(tmp_path / "m.jsonl", [{"asin": "i", "title": "T"}])
     empty = write_lines(tmp_path / "empty.jsonl", [])
-    table = write_lines(tmp_path / "table.csv", ["user,item,rating", "u,i,5"])
+    table = write_lines(tmp_path / "table.csv", ["user,thing,rating,time", "u,i,5,1"])
     for arguments, words in (
         ([tmp_path], f"{tmp_path} is a folder"),
-        ([tmp_path / "none"], "none does not exist: give the path of a JSON lines file."),
-        ([empty], "empty.jsonl is empty: give a file"),
-        ([reviews, empty], "empty.jsonl is empty: give a file"),
-        ([table], "table.csv looks like CSV (line 1: user, item, rating): write each row"),
-        ([metadata], "m.jsonl is a review, with the fields reviewerID"),
+        ([tmp_path / "none"], "none does not exist: give the path of a file of JSON lines, CSV or Parquet."),
+        ([empty], "empty.jsonl is empty: give JSON lines"),
+        ([reviews, empty], "empty.jsonl is empty: give JSON lines"),
+        ([table], "table.csv lacks a column for the item (item_id, itemId, item, product_id, parent_asin, asin): it"),
+        ([metadata], "m.jsonl is a review, with the fields user_id or"),
         ([reviews, reviews], "r.jsonl is about an item, with the fields"),
         ([reviews, "https://example.org/m.jsonl"], "one of reviews and metadata is a file and the other an address"),
         *(
@@ -504,3 +507,20 @@ def test_the_helper_looks_into_downloads_too(shelf, tmp_path, capsys, monkeypatc
         "reviews": shelf.url,
         "reviews_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
+
+
+@pytest.mark.parametrize("name", ["CSV", "Parquet"])
+def test_the_helper_reads_tables_and_says_where_the_block_goes(tmp_path, capsys, monkeypatch, name):
+    frame = pd.DataFrame([{"userId": "007", "item": "i", "stars": 5, "date": "2014-05-01"}] * 3)
+    path = tmp_path / "shop.data"
+    frame.to_csv(path, index=False) if name == "CSV" else frame.to_parquet(path)
+    said = source(capsys, monkeypatch, path, "--name=my-shop")
+    assert said.splitlines()[:3] == [
+        "  # Put these lines below `sources:` in sources.yaml, indented as they are.",
+        "  # Then run: dvc exp run -S dataset=my-shop",
+        f"  # reviews: {name}, layout common, items by item; 3 of the first 3 rows are good",
+    ]
+    catalogue = (ROOT / "sources.yaml").read_text().replace("\nsources:\n", f"\nsources:\n{said}", 1)
+    wanted = declared(yaml.safe_load(catalogue), "my-shop")  # as a person puts it there
+    fetch(wanted, tmp_path / "raw", cache=tmp_path / "cache", local=None)
+    assert len(list((tmp_path / "raw").iterdir())) == 1

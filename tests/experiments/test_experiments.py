@@ -156,9 +156,40 @@ def test_a_tuning_that_cannot_be_says_so_and_changes_nothing(arguments, words, t
     shutil.copy(ROOT / "sources.yaml", tmp_path)
     with pytest.raises(HybridVAEError, match=re.escape(words)):
         tune(tmp_path, **{"model": "hybridvae", "grid": "search", "dataset": None, "limits": Limits()} | arguments)
-    assert (tmp_path / "params.yaml").read_text() == (ROOT / "params.yaml").read_text()
+    assert (tmp_path / "params.yaml").read_bytes() == (ROOT / "params.yaml").read_bytes()
     with pytest.raises(HybridVAEError, match="above 0"):
         Limits(jobs=0)
+
+
+@pytest.mark.parametrize("fault", [HybridVAEError("`dvc repro` failed: see above."), KeyboardInterrupt()])
+def test_a_switch_of_the_data_set_that_fails_or_is_stopped_leaves_params_as_they_were(tmp_path, monkeypatch, fault):
+    for name in ("params.yaml", "sources.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    path = tmp_path / "params.yaml"
+    path.write_bytes(path.read_bytes().replace(b"seed: 42  ", b"seed: 42") + b"\n# the end, without a line end")
+    before, seen = path.read_bytes(), []
+
+    def reproduce(*_):
+        seen.append(Repository(tmp_path).params["dataset"])
+        raise fault
+
+    monkeypatch.setattr(Repository, "reproduce", reproduce)
+    with pytest.raises(HybridVAEError):
+        tune(tmp_path, "hybridvae", grid="search", dataset="beauty", limits=Limits())
+    assert seen == ["beauty"] and path.read_bytes() == before
+
+
+def test_a_data_set_without_its_file_or_of_an_unknown_name_changes_nothing(done, tmp_path):
+    project = clone(done, tmp_path / "project", tmp_path / "cache")
+    path = project.folder / "sources.yaml"
+    sources = yaml.safe_load(path.read_text())
+    sources["sources"]["missing"] = {"kind": "file", "reviews": "missing.jsonl", "reviews_sha256": "0" * 64}
+    path.write_text(yaml.safe_dump(sources))
+    before = (project.folder / "params.yaml").read_bytes()
+    for dataset, words in (("missing", "missing.jsonl does not exist"), ("nonsense", "no data set 'nonsense'")):
+        said = project.run("python", "-m", "hybridvae", "tune", "--dataset", dataset, fails=True)
+        assert words in said and "Traceback" not in said
+        assert (project.folder / "params.yaml").read_bytes() == before
 
 
 def project_of(done, folder, grid):

@@ -159,6 +159,14 @@ def test_the_examples_run(example, arguments, words, done):
     assert example in README
 
 
+@pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "docs/examples").glob("*.py")))
+def test_an_example_without_arguments_says_its_usage(example):
+    command = [sys.executable, f"docs/examples/{example}"]
+    outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 2 and not outcome.stdout
+    assert outcome.stderr.startswith(f"usage: python docs/examples/{example} ") and outcome.stderr.count("\n") == 1
+
+
 def test_every_example_is_tested():
     examples = {path.name for path in (ROOT / "docs/examples").iterdir()}
     assert examples == {mark[0] for mark in test_the_examples_run.pytestmark[0].args[1]}

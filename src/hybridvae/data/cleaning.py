@@ -1,4 +1,4 @@
-"""From raw JSON lines to clean ratings: validation, duplicates, iterated k-core, positives."""
+"""From raw files to clean ratings: validation, duplicates, iterated k-core, positives."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ def clean(raw: Path, into: Path, config: CleanConfig) -> dict[str, Any]:
         with atomic_path(into / "rejects.jsonl") as partial, partial.open("wb") as rejects:
             reviews = read_reviews(_raw_file(raw, "reviews"), scratch / "reviews.parquet", rejects)
             metadata = ReadReport()
-            if any(raw.glob("metadata.jsonl*")):
+            if any(raw.glob("metadata.*")):
                 metadata = read_metadata(_raw_file(raw, "metadata"), scratch / "metadata.parquet", rejects)
             else:
                 pq.write_table(METADATA_SCHEMA.empty_table(), scratch / "metadata.parquet")
@@ -82,9 +82,11 @@ def clean(raw: Path, into: Path, config: CleanConfig) -> dict[str, Any]:
 
 
 def _raw_file(raw: Path, role: str) -> Path:
-    found = sorted(raw.glob(f"{role}.jsonl*"))
+    found = sorted(raw.glob(f"{role}.*"))
     if not found:
-        raise UnreadableFileError(f"{raw} holds no {role}.jsonl or {role}.jsonl.gz: run the fetch stage again.")
+        raise UnreadableFileError(
+            f"{raw} holds no {role}.jsonl, {role}.csv or {role}.parquet, plain or gzip: run the fetch stage again."
+        )
     return found[0]
 
 

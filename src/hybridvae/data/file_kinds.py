@@ -1,12 +1,15 @@
-"""What a file is that was given as JSON lines and is none, judged by its beginning, and what to do about it.
+"""What a file is, judged by its beginning; of one that is no JSON lines, CSV or Parquet, what to do about it.
 
-The functions take the first bytes of a file, unpacked if it is gzip, and return what follows its name in a message,
-such as "is a zip archive: unpack it"; or None where they see nothing of the kind.
+The functions take the first bytes of a file, unpacked if it is gzip. Those of kinds return what follows the file's name
+in a message, such as "is a zip archive: unpack it"; or None where they see nothing of the kind.
 """
 
 import csv
 import json
 
+from hybridvae.errors import quoted
+
+_WANTED = "give JSON lines, CSV or Parquet"
 _UNPACK = "unpack it and give the file inside, or pack that with gzip"
 _BINARY = (  # (offset, what stands there, what the file is, what to do)
     (0, b"PK\x03\x04", "a zip archive", _UNPACK),
@@ -16,29 +19,25 @@ _BINARY = (  # (offset, what stands there, what the file is, what to do)
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
     (0, b"\x1f\x8b", "packed with gzip twice", "unpack it once"),
     (257, b"ustar", "a tar archive", _UNPACK),
-    (0, b"PAR1", "a Parquet file", "write it as JSON lines, in pandas by `to_json(..., orient='records', lines=True)`"),
-    (
-        0,
-        b"ARROW1",
-        "an Arrow file",
-        "write it as JSON lines, in pandas by `to_json(..., orient='records', lines=True)`",
-    ),
-    (0, b"SQLite format 3", "a SQLite database", "write its rows as JSON lines"),
+    (0, b"PAR1", "a Parquet file packed with gzip", "unpack it: it is packed in itself"),
+    (0, b"ARROW1", "an Arrow file", "write it as Parquet, in pandas by `to_parquet`"),
+    (0, b"\xd0\xcf\x11\xe0", "an old Excel file", "save it as CSV, in UTF-8"),
+    (0, b"SQLite format 3", "a SQLite database", "write its rows as CSV"),
 )
 _PAGE = "is an HTML page, as a download leaves it that failed: download the file again"
 _TEXTS = {  # how it begins, in small letters, and what it is
     "<!doctype html": _PAGE,
     "<html": _PAGE,
-    "<": "is XML, as a download leaves it that failed: give a file with one JSON object a line",
+    "<": f"is XML, as a download leaves it that failed: {_WANTED}",
     "version https://git-lfs": "is a pointer of Git LFS and not the file: get that by `git lfs pull`",
 }
-_DELIMITERS = {"\t": "TSV", ",": "CSV", ";": "CSV with semicolons", "|": "text with columns divided by |"}
+_DELIMITERS = ",\t;|"
 
 
 def binary_kind(head: bytes) -> str | None:
-    """Of a file that cannot be JSON lines, whatever comes after its beginning."""
+    """Of a file that cannot be text, whatever comes after its beginning."""
     if not head:
-        return "is empty: give a file with one JSON object a line"
+        return f"is empty: {_WANTED}"
     for offset, magic, what, remedy in _BINARY:
         if head[offset : offset + len(magic)] == magic:
             return f"is {what}: {remedy}"
@@ -56,15 +55,33 @@ def _not_utf8(name: str) -> str:
 
 def text_kind(head: bytes) -> str | None:
     """Of a text in which no line is a record."""
-    text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "ignore").lstrip()
+    text = _text(head)
     if not text:
-        return "has nothing but blank lines: give a file with one JSON object a line"
+        return f"has nothing but blank lines: {_WANTED}"
     for beginning, kind in _TEXTS.items():
         if text[:200].lower().startswith(beginning):
             return kind
     if text[0] == "{":
         return _object_kind(text)
-    return _array_kind(text) if text[0] == "[" else _table_kind(text)
+    return _array_kind(text) if text[0] == "[" else _colons_kind(text)
+
+
+def delimiter_of(head: bytes) -> str | None:
+    """What divides the columns of a CSV, or of text of that form; None of JSON lines and what else is no table."""
+    text = _text(head)
+    lines = [line for line in text.splitlines() if line.strip()][:2]
+    if not lines or text[0] in "{[<" or lines[-1].lstrip().startswith("{"):
+        return None
+    rows = {delimiter: list(csv.reader(lines, delimiter=delimiter)) for delimiter in _DELIMITERS}
+    delimiter = max(rows, key=lambda name: len(rows[name][0]))
+    first, *second = rows[delimiter]
+    if len(first) < 2 or (second and len(first) < 4 and len(second[0]) != len(first)):
+        return None
+    return delimiter if len(first) > len(lines[0].split("::")) else None
+
+
+def _text(head: bytes) -> str:
+    return head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "ignore").lstrip()
 
 
 def _array_kind(text: str) -> str:
@@ -91,18 +108,9 @@ def _object_kind(text: str) -> str | None:
     return "has JSON objects that go over several lines: write each in a line of its own, for instance by `jq -c .`"
 
 
-def _table_kind(text: str) -> str | None:
-    lines = text.splitlines()[:2]
-    rows = {delimiter: list(csv.reader(lines, delimiter=delimiter)) for delimiter in _DELIMITERS}
-    rows["::"] = [line.split("::") for line in lines]
-    delimiter = max(rows, key=lambda name: len(rows[name][0]))
-    first, *second = rows[delimiter]
-    if len(first) < 2 or (second and len(first) < 4 and len(second[0]) != len(first)):
+def _colons_kind(text: str) -> str | None:
+    columns = text.partition("\n")[0].split("::")
+    if len(columns) < 2:
         return None
-    what = _DELIMITERS.get(delimiter, f"text with columns divided by {delimiter}")
-    columns = "".join(letter if letter.isprintable() else "?" for letter in ", ".join(first))
-    shown = columns if len(columns) <= 80 else f"{columns[:77]}..."
-    return (
-        f"looks like {what} (line 1: {shown}): write each row as a JSON object in a line of its own, in pandas by "
-        "`to_json(..., orient='records', lines=True)`"
-    )
+    shown = quoted(", ".join(columns))
+    return f"looks like text with columns divided by :: (line 1: {shown}): write them as CSV with a line of names"

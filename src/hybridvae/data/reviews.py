@@ -1,21 +1,18 @@
-"""Reading review and metadata JSONL: streamed, validated line by line, nothing lost silently.
+"""Reading reviews and metadata: streamed, validated row by row, nothing lost silently.
 
-Three published Amazon layouts are recognised by their field names. Every line ends either in the
-Parquet file of what is kept or in the file of rejects, with its line number and a reason.
+JSON lines, CSV and Parquet (see `records`) are read alike. Published Amazon layouts are recognised by their field
+names, and a few common names beside them: see `LAYOUTS`. Every row ends either in the Parquet file of what is kept or
+in the file of rejects, with its number and a reason.
 """
 
 import ast
-import gzip
+import datetime
 import html
-import json
 import math
 import re
-import warnings
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -24,21 +21,19 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hybridvae.data.file_kinds import binary_kind, text_kind
-from hybridvae.errors import BadDataError, UnreadableFileError, quoted
-from hybridvae.files import atomic_path, is_gzip
+from hybridvae.data.records import MAX_LITERAL, Records, Rejected, other_kind, records_of
+from hybridvae.errors import BadDataError, quoted
+from hybridvae.files import atomic_path
 from hybridvae.progress import progress
 
-MAX_LINE = 16 * 2**20  # bytes; a longer line is rejected, so that memory stays bounded
 EARLIEST, LATEST = 631_152_000_000, 4_102_444_800_000  # 1990-01-01 and 2100-01-01, ms since 1970
 MAX_ID = 1_000  # characters
-_MAX_LITERAL = 2**20  # bytes of a line in Python's notation, whose syntax tree takes hundreds of times as much
 _BATCH, _BATCH_BYTES = 20_000, 64 * 2**20  # rows held in memory, and bytes of their lines
-_HEAD = 64 * 2**10  # bytes by which the kind of a file is told
 
-_BOM = b"\xef\xbb\xbf"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _WHOLE_UP_TO = 2**53  # floats hold every whole number up to here
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_DATE = re.compile(r"\s*\d{4}-\d\d-\d\d")
 
 REVIEW_SCHEMA = pa.schema(
     {
@@ -58,46 +53,94 @@ METADATA_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Layout:
-    """Field names of a published release; where several are given, the first present counts."""
+    """Names of fields, or of the columns of a table; where several are given, the first present counts."""
 
     name: str
-    user: str
+    user: tuple[str, ...]
     item: tuple[str, ...]
-    rating: str
-    title: str
-    text: str
-    timestamp: str
-    milliseconds: int  # of one unit of the timestamp
+    rating: tuple[str, ...]
+    time: tuple[str, ...]
+    title: tuple[str, ...]
+    text: tuple[str, ...]
+    milliseconds: int | None  # of one unit of the time; None: seconds or milliseconds, as the size of the number says
+
+    @property
+    def required(self) -> dict[str, tuple[str, ...]]:
+        """The names without which there is no review."""
+        return {"user": self.user, "item": self.item, "rating": self.rating, "time": self.time}
+
+    def lacks(self, names: Collection[str]) -> list[str]:
+        """What is required and has none of these names."""
+        return [what for what, accepted in self.required.items() if not any(name in names for name in accepted)]
+
+    def fixed(self, names: Collection[str]) -> "Layout":
+        """The layout of a file that has these names: of the common ones the first count in all of its rows."""
+        if self is not COMMON:
+            return self
+        user, item, rating, time = (
+            tuple(name for name in accepted if name in names)[:1] for accepted in self.required.values()
+        )
+        return replace(self, user=user, item=item, rating=rating, time=time)
 
 
-LAYOUTS = (
-    Layout("amazon-2014-2018", "reviewerID", ("asin",), "overall", "summary", "reviewText", "unixReviewTime", 1000),
-    Layout("amazon-2023", "user_id", ("parent_asin", "asin"), "rating", "title", "text", "timestamp", 1),
+COMMON = Layout(
+    "common",
+    user=("user_id", "userId", "user", "reviewerID"),
+    item=("item_id", "itemId", "item", "product_id", "parent_asin", "asin"),
+    rating=("rating", "score", "stars", "overall"),
+    time=("timestamp", "time", "date", "unixReviewTime"),
+    title=("title", "summary"),
+    text=("text", "review", "reviewText"),
+    milliseconds=None,
 )
-_METADATA_ITEM = ("parent_asin", "asin")
-_A_REVIEW = "; or ".join(", ".join((x.user, " or ".join(x.item), x.rating, x.timestamp)) for x in LAYOUTS)
-_AN_ITEM = f"{' or '.join(_METADATA_ITEM)}, and title, brand or store, categories, description"
-
-
-class Rejected(ValueError):
-    """Why a line is not kept: a short reason that is counted, and words for a person."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
+# The first that has all that is required is taken. docs/your-data.md has these names too.
+LAYOUTS = (
+    Layout(
+        "amazon-2014-2018",
+        user=("reviewerID",),
+        item=("asin",),
+        rating=("overall",),
+        time=("unixReviewTime",),
+        title=("summary",),
+        text=("reviewText",),
+        milliseconds=1000,
+    ),
+    Layout(
+        "amazon-2023",
+        user=("user_id",),
+        item=("parent_asin", "asin"),
+        rating=("rating",),
+        time=("timestamp",),
+        title=("title",),
+        text=("text",),
+        milliseconds=1,
+    ),
+    COMMON,
+)
+METADATA_FIELDS = {
+    "item": ("parent_asin", "asin", "item_id", "itemId", "item", "product_id"),
+    "title": ("title", "name"),
+    "brand": ("brand", "store"),
+    "categories": ("categories", "category"),
+    "description": ("description",),
+    "features": ("features",),  # becomes a part of the description
+}
+_A_REVIEW = ", ".join(" or ".join(accepted) for accepted in COMMON.required.values())
+_AN_ITEM = ", ".join(" or ".join(accepted) for accepted in METADATA_FIELDS.values())
 
 
 @dataclass
 class ReadReport:
-    """What became of a file's lines: `lines == kept + sum(rejected.values())`.
+    """What became of a file's lines or rows: `lines == kept + sum(rejected.values())`.
 
     Attributes:
+        kind: of the file, "JSON lines", "CSV" or "Parquet".
         layout: of reviews, the name of the layout; all good lines have the same.
         id_field: the field that the item of the first good line is named by.
-        first_reject: number of the first bad line that is not blank, and what is wrong with it.
+        first_reject: number of the first bad line (of Parquet: row) that is not blank, and what is wrong with it.
     """
 
+    kind: str = ""
     layout: str = ""
     id_field: str = ""
     lines: int = 0
@@ -107,11 +150,14 @@ class ReadReport:
 
 
 def read_reviews(path: Path, kept: Path, rejects: IO[bytes]) -> ReadReport:
-    """Stream a review file (plain or gzip) into the Parquet file `kept`, its bad lines into `rejects`.
+    """Stream a review file (JSON lines or CSV, plain or gzip, or Parquet) into the Parquet file `kept`.
+
+    Its bad rows go into `rejects`.
 
     Raises:
         UnreadableFileError: the file cannot be read to its end.
-        BadDataError: no line is a review of a known layout; the message says what the file is instead.
+        BadDataError: no row is a review of a known layout; the message says what the file is instead, or which columns
+            a table lacks.
     """
     report = ReadReport()
     _write(_reviews(path, report, rejects), kept, REVIEW_SCHEMA)
@@ -146,40 +192,72 @@ def _write(batches: Iterator[list[dict[str, Any]]], path: Path, schema: pa.Schem
 def _reviews(
     path: Path, report: ReadReport, rejects: IO[bytes] | None, most: int | None = None
 ) -> Iterator[list[dict[str, Any]]]:
-    layout: Layout | None = None
+    records = records_of(path)
+    layout = _layout_of_table(path, records.columns) if records.columns is not None else None
 
     def parse(record: dict[str, Any]) -> dict[str, Any]:
         nonlocal layout
-        if layout is not None:
-            return _review(record, layout)
-        found = next((known for known in LAYOUTS if known.user in record), None)
-        if found is None:
-            raise _missing(record, tuple(known.user for known in LAYOUTS))
-        row = _review(record, found)
-        layout = found  # that of the first good line
-        report.layout, report.id_field = found.name, _present(record, found.item)
+        if layout is None:
+            found = _layout_of(record)
+            row = _review(record, found)
+            layout = found.fixed(
+                [name for name, value in record.items() if value is not None]
+            )  # that of the first good
+        else:
+            if records.kind == "CSV":
+                record = _with_numbers(record, (*layout.rating, *layout.time))
+            row = _review(record, layout)
+        report.layout = layout.name
+        report.id_field = report.id_field or _present(record, layout.item)
         return row
 
-    yield from _batches(path, report, rejects, role="reviews", parse=parse, most=most)
+    yield from _batches(path, records, report, rejects, role="reviews", parse=parse, most=most)
     if not report.kept:
         raise _nothing_in(path, report, most, f"a review, with the fields {_A_REVIEW}")
+
+
+def _layout_of(record: dict[str, Any]) -> Layout:
+    names = [name for name, value in record.items() if value is not None]
+    return next((known for known in LAYOUTS if not known.lacks(names)), COMMON)
+
+
+def _layout_of_table(path: Path, columns: tuple[str, ...]) -> Layout:
+    """The layout of a table, by the names of its columns."""
+    found = next((known for known in LAYOUTS if not known.lacks(columns)), None)
+    if found is None:
+        raise _lacking(path, columns, {what: COMMON.required[what] for what in COMMON.lacks(columns)})
+    return found.fixed(columns)
+
+
+def _lacking(path: Path, columns: tuple[str, ...], wanted: dict[str, tuple[str, ...]]) -> BadDataError:
+    names = " and ".join(f"the {what} ({', '.join(accepted)})" for what, accepted in wanted.items())
+    return BadDataError(
+        f"{path} lacks a column for {names}: it has {quoted(', '.join(columns), 100)}; rename the columns that are "
+        "meant, or write a first line of names if there is none."
+    )
 
 
 def _metadata(
     path: Path, report: ReadReport, rejects: IO[bytes] | None, most: int | None = None
 ) -> Iterator[list[dict[str, Any]]]:
+    records = records_of(path)
+    ids = METADATA_FIELDS["item"]
+    if records.columns is not None and not any(name in records.columns for name in ids):
+        raise _lacking(path, records.columns, {"item": ids})
+
     def parse(record: dict[str, Any]) -> dict[str, Any]:
-        row = _item_row(record)
-        report.id_field = report.id_field or _present(record, _METADATA_ITEM)
+        row = _item_row(_with_lists(record) if records.kind == "CSV" else record)
+        report.id_field = report.id_field or _present(record, ids)
         return row
 
-    yield from _batches(path, report, rejects, role="metadata", parse=parse, most=most)
+    yield from _batches(path, records, report, rejects, role="metadata", parse=parse, most=most)
     if not report.kept:
         raise _nothing_in(path, report, most, f"about an item, with the fields {_AN_ITEM}")
 
 
 def _batches(
     path: Path,
+    records: Records,
     report: ReadReport,
     rejects: IO[bytes] | None,
     *,
@@ -187,25 +265,26 @@ def _batches(
     parse: Callable[[dict[str, Any]], dict[str, Any]],
     most: int | None,
 ) -> Iterator[list[dict[str, Any]]]:
-    """The rows of a file's first `most` lines (None: of all), some at a time."""
-    if kind := binary_kind(_head(path)):
-        raise BadDataError(f"{path} {kind}.")
+    """The rows of a file's first `most` lines or rows (None: of all), some at a time."""
+    report.kind = records.kind
     batch: list[dict[str, Any]] = []
     size = 0
-    for line in progress(islice(_lines(path), most), doing=f"read {path.name}", unit="lines"):
+    for row in progress(islice(records.rows, most), doing=f"read {path.name}", unit=f"{records.unit}s"):
         report.lines += 1
         try:
-            batch.append(parse(_record(line)))
+            if isinstance(row.record, Rejected):
+                raise row.record
+            batch.append(parse(row.record))
             report.kept += 1
         except Rejected as why:
             report.rejected[why.reason] += 1
             if why.reason != "blank_line":
-                report.first_reject = report.first_reject or f"line {report.lines}: {why.detail}"
+                report.first_reject = report.first_reject or f"{records.unit} {row.number}: {why.detail}"
             if rejects is not None:
-                entry = {"file": role, "line": report.lines, "reason": why.reason, "detail": why.detail}
-                entry["content"] = line[:500].decode("utf-8", "replace")
+                entry = {"file": role, "line": row.number, "reason": why.reason, "detail": why.detail}
+                entry["content"] = row.content.decode("utf-8", "replace")
                 rejects.write(orjson.dumps(entry) + b"\n")
-        size += len(line)
+        size += row.size
         if len(batch) >= _BATCH or size >= _BATCH_BYTES:
             yield batch
             batch, size = [], 0
@@ -215,111 +294,52 @@ def _batches(
 
 def _nothing_in(path: Path, report: ReadReport, most: int | None, wanted: str) -> BadDataError:
     """The error for a file without a good line."""
-    if kind := text_kind(_head(path)):
+    if report.kind == "JSON lines" and (kind := other_kind(path)):
         return BadDataError(f"{path} {kind}.")
+    if not report.lines:
+        return BadDataError(f"{path} has names of columns and no row: give the right file.")
     none = "no line" if most is None or report.lines < most else f"none of the first {most} lines"
     return BadDataError(f"{none} of {path} is {wanted} ({report.first_reject}): correct it or give the right file.")
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """A file to read from, unpacked if it is gzip."""
-    opened: IO[bytes] = gzip.open(path) if is_gzip(path) else path.open("rb")  # type: ignore[assignment]  # noqa: SIM115
+# --- values of CSV, where all are text -----------------------------------------------------------
+
+
+def _with_numbers(record: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """A record with numbers in these fields where JSON would have them; ids stay the text that they are."""
+    return record | {name: _number_in(record[name]) for name in names if isinstance(record[name], str)}
+
+
+def _number_in(text: str) -> Any:
     try:
-        with opened as file:
-            yield file
-    except (EOFError, OSError, zlib.error) as error:
-        raise UnreadableFileError(
-            f"{path} cannot be read to its end ({error}): it is damaged, so get it again."
-        ) from None
-
-
-def _head(path: Path) -> bytes:
-    with _opened(path) as file:
-        return file.read(_HEAD)
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file; of one beyond MAX_LINE only its first MAX_LINE + 1 bytes."""
-    with _opened(path) as file:
-        while line := file.readline(MAX_LINE + 1):
-            yield line
-            rest = line
-            while len(rest) > MAX_LINE and not rest.endswith(b"\n"):
-                rest = file.readline(MAX_LINE + 1)
-
-
-def _record(line: bytes) -> dict[str, Any]:
-    if len(line) > MAX_LINE:
-        raise Rejected("line_too_long", f"more than {MAX_LINE} bytes")
-    try:
-        record = orjson.loads(line)
+        value = orjson.loads(text)
     except orjson.JSONDecodeError:
-        record = _loosely(line.strip().removeprefix(_BOM).strip())
-    if not isinstance(record, dict):
-        raise Rejected("malformed_line", f"not a JSON object but {quoted(record)}")
-    return record
+        return text
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else text
 
 
-def _loosely(line: bytes) -> Any:
-    """A line that orjson refuses: JSON after a byte order mark, or with NaN in it, or an object in Python's notation.
+def _with_lists(record: dict[str, Any]) -> dict[str, Any]:
+    """A record of metadata with lists where a field has one, in JSON or as pandas writes it: "['Music', 'Drums']"."""
+    names = [name for what in ("categories", "description", "features") for name in METADATA_FIELDS[what]]
+    return record | {name: _list_in(record[name]) for name in names if (record.get(name) or "").startswith("[")}
 
-    NaN and infinities become null. The way back through orjson refuses what Parquet cannot hold.
-    """
-    if not line:
-        raise Rejected("blank_line", "nothing in the line")
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        where = f"byte {line[error.start]:#04x} after {error.start} others"
-        raise Rejected("malformed_line", f"not UTF-8 text: {where}") from None
+
+def _list_in(text: str) -> Any:
     try:
         return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        why = f"{error.msg}, at character {error.pos + 1}"
-    for read in (_json_with_nan, _python_literal):
-        try:
-            return orjson.loads(orjson.dumps(read(text)))
-        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-            continue
-    raise Rejected("malformed_line", f"not JSON ({why}): {quoted(text)}")
-
-
-def _json_with_nan(text: str) -> Any:
-    """JSON in which numbers may be NaN or infinite, as Python writes it."""
-    if "NaN" not in text and "Infinity" not in text:
-        raise ValueError
-    return json.loads(text, parse_int=_whole)
-
-
-def _whole(digits: str) -> int | float:
-    """A whole number as orjson reads it: beyond 64 bits as a float."""
-    number = int(digits) if len(digits) <= 20 else 2**64
-    return number if -(2**63) <= number < 2**64 else float(digits)
-
-
-def _python_literal(text: str) -> Any:
-    """An object in Python's notation, as the metadata of the 2014 release is written; `literal_eval` runs no code."""
-    if not text.startswith("{'") or len(text) > _MAX_LITERAL:
-        raise ValueError
-    # Python warns of backslashes that escape nothing.
-    with warnings.catch_warnings(action="ignore") if "\\" in text else nullcontext():
-        tree = ast.parse(text, mode="eval")
+    except orjson.JSONDecodeError:
+        pass
     try:
-        return ast.literal_eval(tree)
-    except ValueError:
-        return ast.literal_eval(_NamesOfNumbers().visit(tree))
+        return ast.literal_eval(text) if len(text) <= MAX_LITERAL else text
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return text
 
 
-class _NamesOfNumbers(ast.NodeTransformer):
-    """Makes numbers of the names by which Python writes NaN and infinity."""
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        return ast.Constant(math.nan) if node.id in ("nan", "inf") else node
+# --- values, of whatever kind of file ------------------------------------------------------------
 
 
 def _review(record: dict[str, Any], layout: Layout) -> dict[str, Any]:
-    user = _identifier(record, layout.user)
+    user = _identifier(record, _named(record, layout.user))
     item, variant = _item(record, layout.item)
     return {
         "user_id": user,
@@ -327,30 +347,44 @@ def _review(record: dict[str, Any], layout: Layout) -> dict[str, Any]:
         "variant_id": variant,
         "rating": _rating(record, layout),
         "timestamp": _timestamp(record, layout),
-        "title": _text(record, layout.title),
-        "text": _text(record, layout.text),
+        "title": _text(record, _present(record, layout.title)),
+        "text": _text(record, _present(record, layout.text)),
     }
 
 
 def _item_row(record: dict[str, Any]) -> dict[str, Any]:
     for layout in LAYOUTS:
-        if layout.user in record and layout.rating in record and layout.timestamp in record:
-            raise Rejected("not_metadata", f"a review, with {layout.user}, {layout.rating} and {layout.timestamp}")
-    item, variant = _item(record, _METADATA_ITEM)
-    described = (_text(record, "description"), _text(record, "features"))
+        told_by = [_present(record, names) for names in (layout.user, layout.rating, layout.time)]
+        if all(told_by):
+            raise Rejected("not_metadata", f"a review, with {told_by[0]}, {told_by[1]} and {told_by[2]}")
+    item, variant = _item(record, METADATA_FIELDS["item"])
+    texts = {what: _first_text(record, names) for what, names in METADATA_FIELDS.items() if what != "item"}
     return {
         "item_id": item,
         "variant_id": variant,
-        "title": _text(record, "title"),
-        "brand": _text(record, "brand") or _text(record, "store"),
-        "categories": _text(record, "categories") or _text(record, "category"),
-        "description": " ".join(part for part in described if part),
+        "title": texts["title"],
+        "brand": texts["brand"],
+        "categories": texts["categories"],
+        "description": " ".join(filter(None, (texts["description"], texts["features"]))),
     }
 
 
+def _first_text(record: dict[str, Any], names: tuple[str, ...]) -> str:
+    return next(filter(None, (_text(record, name) for name in names)), "")
+
+
 def _present(record: dict[str, Any], names: tuple[str, ...]) -> str:
-    """Which of the fields the line has first."""
-    return next((name for name in names if record.get(name) is not None), "")
+    """Which of the fields the line has first; "" if none."""
+    for name in names:
+        if record.get(name) is not None:
+            return name
+    return ""
+
+
+def _named(record: dict[str, Any], names: tuple[str, ...]) -> str:
+    if not (name := _present(record, names)):
+        raise _missing(record, names)
+    return name
 
 
 def _missing(record: dict[str, Any], names: tuple[str, ...]) -> Rejected:
@@ -363,10 +397,9 @@ def _item(record: dict[str, Any], names: tuple[str, ...]) -> tuple[str, str | No
 
     There a product has a parent_asin, and each of its variants (colour, size) an asin of its own.
     """
-    if not (name := _present(record, names)):
-        raise _missing(record, names)
+    name = _named(record, names)
     item = _identifier(record, name)
-    other = record.get(names[-1])
+    other = record.get("asin") if name == "parent_asin" else None
     variant = other.strip() if isinstance(other, str) and len(other) <= MAX_ID else ""
     return item, variant if variant and variant != item else None
 
@@ -392,30 +425,54 @@ def _identifier(record: dict[str, Any], name: str) -> str:
     return identifier
 
 
-def _number(record: dict[str, Any], name: str, reason: str) -> float:
-    value = record.get(name)
-    if value is None:
-        raise _missing(record, (name,))
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise Rejected(reason, f"{name} is {quoted(value)}, not a number")
-    return value
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _rating(record: dict[str, Any], layout: Layout) -> float:
-    value = _number(record, layout.rating, "bad_rating")
+    name = _named(record, layout.rating)
+    value: float = record[name]
+    if not _is_number(value):
+        raise Rejected("bad_rating", f"{name} is {quoted(value)}, not a number")
     if not 1 <= value <= 5:
-        raise Rejected("bad_rating", f"{layout.rating} is {value}, outside 1 to 5")
+        raise Rejected("bad_rating", f"{name} is {value}, outside 1 to 5")
     return value
 
 
 def _timestamp(record: dict[str, Any], layout: Layout) -> int:
-    value = _number(record, layout.timestamp, "bad_timestamp") * layout.milliseconds
-    if not EARLIEST <= value < LATEST:
-        unit = "seconds" if layout.milliseconds == 1000 else "milliseconds"
-        raise Rejected(
-            "bad_timestamp", f"{layout.timestamp} is {record[layout.timestamp]}, not {unit} from 1990 to 2099"
-        )
-    return int(value)
+    """Milliseconds since 1970, of a number or of a date."""
+    name = _named(record, layout.time)
+    value = record[name]
+    if _is_number(value):
+        units = {1000: "seconds", 1: "milliseconds"}
+        if layout.milliseconds is not None:
+            units = {layout.milliseconds: units[layout.milliseconds]}
+        for unit in units:
+            if EARLIEST <= value * unit < LATEST:
+                return int(value * unit)
+        raise Rejected("bad_timestamp", f"{name} is {value}, not {' or '.join(units.values())} from 1990 to 2099")
+    when = _date(value)
+    if when is None:
+        raise Rejected("bad_timestamp", f"{name} is {quoted(value)}, not a number, nor a date such as 2014-05-01")
+    milliseconds = (when - _EPOCH) // datetime.timedelta(milliseconds=1)
+    if not EARLIEST <= milliseconds < LATEST:
+        raise Rejected("bad_timestamp", f"{name} is {quoted(value)}, not from 1990 to 2099")
+    return milliseconds
+
+
+def _date(value: Any) -> datetime.datetime | None:
+    """A date of ISO 8601, with or without a time, or one of Parquet; where it says no zone it is of UTC."""
+    when = value
+    if isinstance(value, str) and _DATE.match(value):
+        try:
+            when = datetime.datetime.fromisoformat(value.strip())
+        except ValueError:
+            return None
+    elif isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
+        when = datetime.datetime.combine(value, datetime.time())
+    if not isinstance(when, datetime.datetime):
+        return None
+    return when if when.tzinfo else when.replace(tzinfo=datetime.UTC)
 
 
 def _text(record: dict[str, Any], name: str) -> str:

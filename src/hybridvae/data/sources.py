@@ -1,8 +1,8 @@
 """Where raw reviews come from: a file, a URL, or a data set that ships inside a Python package.
 
 Whatever the kind, `fetch` ends with `reviews.jsonl[.gz]` and, where there is item metadata,
-`metadata.jsonl[.gz]` in one folder. The SHA-256 in the source's block is the identity of the data:
-a file with another hash is refused.
+`metadata.jsonl[.gz]` in one folder; CSV, TSV and Parquet keep their own endings. The SHA-256 in the source's block is
+the identity of the data: a file with another hash is refused.
 """
 
 import re
@@ -223,9 +223,14 @@ def fetch(wanted: Declared, into: Path, *, cache: Path, local: Path | None) -> N
         path = obtain_url(location, downloads, sha256=sha256, key=key) if remote else _local_file(location, local)
         if not remote or sha256 is None:  # a declared one of a download was checked
             _check_hash(path, sha256, key=key)
-        suffix = ".jsonl.gz" if is_gzip(path) else ".jsonl"
-        with atomic_path(into / f"{role}{suffix}") as partial:
+        with atomic_path(into / f"{role}{_ending(path)}") as partial:
             shutil.copyfile(path, partial)
+
+
+def _ending(path: Path) -> str:
+    """Of the name of a raw file. It is for people: readers tell the kind by the content."""
+    table = next((ending for ending in (".csv", ".tsv", ".parquet") if ending in path.name.lower()), ".jsonl")
+    return f"{table}.gz" if is_gzip(path) else table
 
 
 def _check_hash(path: Path, declared: str | None, *, key: str) -> None:

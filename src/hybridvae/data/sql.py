@@ -15,6 +15,14 @@ from hybridvae.files import atomic_path
 
 MEMORY_LIMIT = "1GB"
 
+# --- Amazon's files of 2014 ----------------------------------------------------------------------
+
+REVIEWS_BY_TIME = 'SELECT line FROM review_lines ORDER BY time, "user", item, line'
+
+REVIEWED_ITEMS = """
+SELECT line FROM item_lines WHERE item IN (SELECT item FROM review_lines) ORDER BY item, line
+"""
+
 # --- clean ---------------------------------------------------------------------------------------
 
 # The last rating of a (user, item) pair counts. Where two carry one timestamp the higher rating, then

@@ -1,6 +1,7 @@
 """Tunes a model: reads its grid from params.yaml, runs it, and writes the best values back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hybridvae.errors import BadParameterError, HybridVAEError
 from hybridvae.experiments.grid import block_of, configurations, in_seeded_order, names_of, points, write_parameters
 from hybridvae.experiments.queue import stoppable
 from hybridvae.experiments.search import Outcome, Search, Trial
-from hybridvae.files import write_csv
+from hybridvae.files import atomic_path, write_csv
 from hybridvae.repository import Repository
 
 
@@ -45,7 +46,7 @@ def tune(root: Path, model: str, *, grid: str, dataset: str | None, limits: Limi
 
     Args:
         grid: a block of `grid` in params.yaml, "specified" or "search".
-        dataset: becomes `dataset` in params.yaml; None keeps what is there.
+        dataset: becomes `dataset` in params.yaml once its data are there; None keeps what is there.
 
     Returns:
         A row a configuration, the best first: experiment, the grid's values, "ndcg@10" (full ranking, validation;
@@ -61,9 +62,10 @@ def tune(root: Path, model: str, *, grid: str, dataset: str | None, limits: Limi
     repository = Repository(root)
     declared(repository.catalogue, dataset or repository.params["dataset"])
     _, limits = trials_of(repository.params, model, grid, limits)
-    if dataset and dataset != repository.params["dataset"]:
-        write_parameters(root / "params.yaml", {"dataset": dataset})
-    repository.reproduce("embed", "fingerprint")
+    with _as_it_was_unless_done(root / "params.yaml"):
+        if dataset and dataset != repository.params["dataset"]:
+            write_parameters(root / "params.yaml", {"dataset": dataset})
+        repository.reproduce("embed", "fingerprint")
     params = repository.params
     trials, _ = trials_of(params, model, grid, limits)
     search = Search(repository, jobs=limits.jobs)
@@ -83,6 +85,19 @@ def tune(root: Path, model: str, *, grid: str, dataset: str | None, limits: Limi
     winner = {key: chosen.block(params)[key] for key in grid_names(params, grid, model)}
     write_parameters(root / "params.yaml", {model: winner})
     return table, winner
+
+
+@contextmanager
+def _as_it_was_unless_done(path: Path) -> Iterator[None]:
+    """Put a file back, byte for byte, if the block fails or is stopped."""
+    before = path.read_bytes()
+    try:
+        yield
+    except BaseException:
+        if path.read_bytes() != before:
+            with atomic_path(path) as partial:
+                partial.write_bytes(before)
+        raise
 
 
 def trials_of(params: Block, model: str, grid: str, limits: Limits) -> tuple[list[Trial], Limits]:
