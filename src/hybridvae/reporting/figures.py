@@ -45,8 +45,8 @@ class _Look:
 
     def paled(self, strength: float) -> "_Look":
         """The same with its colour mixed with white: 1 leaves the colour, 0 is white."""
-        mixed = [strength * part + 1 - strength for part in to_rgb(self.colour)]  # opaque: markers cover whiskers
-        return replace(self, colour=to_hex(mixed))
+        red, green, blue = (strength * part + 1 - strength for part in to_rgb(self.colour))
+        return replace(self, colour=to_hex((red, green, blue)))  # opaque, so that markers cover whiskers
 
 
 _OF_FAMILIES = {
