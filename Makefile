@@ -7,7 +7,7 @@ VENV := .venv
 # DVC and its queue call `python` and `dvc` by name, so the environment's programs come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help reproduce all test mend preprocess tune train-best baseline evaluate visualize run-api experiments benchmark ablation torture validate-judge literature report docs lock
+.PHONY: help reproduce all test mend preprocess tune train-best baseline evaluate visualize run-api experiments benchmark ablation torture validate-judge literature report docs picture lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -76,6 +76,9 @@ report: $(VENV)/ready ## write the results as one HTML file, plots/report.html
 
 docs: $(VENV)/ready ## write the committed results into the README and docs/benchmarks
 	python -m hybridvae docs
+
+picture: $(VENV)/ready-test ## photograph the service's page for the README, with the trained models (needs Chromium)
+	python benchmarks/picture.py
 
 $(VENV)/ready: requirements.lock pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...')"

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from hybridvae.evaluation.families import FAMILIES
@@ -245,3 +246,22 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path):
         assert (tmp_path / f"one/comparison.{suffix}").read_bytes() == (
             tmp_path / f"two/comparison.{suffix}"
         ).read_bytes()
+
+
+def test_a_slice_of_few_users_is_paler_and_each_says_how_many_it_has():
+    def part(users):
+        return {"users": users, "targets": 9 * users, "full": figure_of(0.2)}
+
+    history = {"under 5": part(1), "5-9": part(125), "10-19": part(500), "20+": part(9000)}
+    models = {"hybridvae": model_of(0.2, slices={"history": history, "popularity": {"head": part(1000)}})}
+    of_users, of_targets = figures.slices(slices_frame(models), title="Four slices").axes
+    red, green, blue = to_rgb(figures.BLUE)
+    colours = [to_rgb(container.lines[0].get_color()) for container in of_users.containers]
+    assert [1 - colour[0] for colour in colours] == pytest.approx(
+        [strength * (1 - red) for strength in (0.35, 0.5, 1, 1)], abs=1 / 255
+    )
+    assert colours[-1] == pytest.approx((red, green, blue)) == to_rgb(of_targets.containers[0].lines[0].get_color())
+    labels = [label.get_text() for label in of_users.get_xticklabels()]
+    assert labels == ["under 5\n1 user", "5-9\n125 users", "10-19\n500 users", "20+\n9,000 users"]
+    assert of_users.get_xlabel() == "positives in the history; paler: fewer than 500 users"
+    assert "paler" not in of_targets.get_xlabel()

@@ -114,6 +114,43 @@ def test_the_report_opens_in_a_browser_without_a_network(browser, page, width, s
     view.close()
 
 
+def test_on_a_phone_tables_and_charts_scroll_inside_themselves(browser, page):
+    view = browser.new_page(viewport={"width": 390, "height": 800})
+    view.goto(page.as_uri())
+    table = view.get_by_role("region", name="All models")
+    name, value = table.locator("tbody th").first, table.locator("tbody td").first
+    before = name.bounding_box(), value.bounding_box()
+    table.evaluate("element => element.scrollLeft = 80")
+    assert name.bounding_box() == before[0], "the first column stands still"
+    assert value.bounding_box()["x"] == before[1]["x"] - 80
+    assert name.evaluate("element => getComputedStyle(element).backgroundColor") not in (
+        "transparent",
+        "rgba(0, 0, 0, 0)",
+    )
+    scales = view.evaluate("Array.from(document.images, image => image.width / image.naturalWidth)")
+    assert min(scales) > 0.79, "words of 11 points are not scaled below some 12 pixels"
+    assert view.evaluate("document.scrollingElement.scrollWidth") == 390
+    view.close()
+
+
+def test_costs_that_nobody_measured_here_are_named_with_what_measures_them(done, page, tmp_path):
+    assert "measured on this machine" not in page.read_text(), "all was measured here"
+    project = clone(done, tmp_path / "clone", tmp_path / "cache")
+    project.run("python", "-m", "hybridvae", "report", "report.html")
+    html = (project.folder / "report.html").read_text()
+    assert "No stage was measured on this machine with this configuration: the results came by" in html
+    assert "run <code>dvc repro --force</code>" in html and '<th scope="col">seconds</th>' not in html
+    noted = (Path(done.environment["HYBRIDVAE_CACHE"]) / "costs.jsonl").read_text().splitlines(keepends=True)
+    few = [line for line in noted if '"stage": "fetch"' in line or ('"stage": "train"' in line and "hybridvae" in line)]
+    (tmp_path / "cache").mkdir(exist_ok=True)
+    (tmp_path / "cache/costs.jsonl").write_text("".join(few))
+    project.run("python", "-m", "hybridvae", "report", "report.html")
+    html = (project.folder / "report.html").read_text()
+    said = "clean, split, embed, validate (4 of 4 models), train (3 of 4 models), evaluate (4 of 4 models), compare"
+    assert f"with this configuration: {said}, visualize, recommend. Their results came by" in html
+    assert html.count('<tr><th scope="row">train</th>') == 1
+
+
 def test_a_model_card_says_what_the_checkpoint_is(done):
     for model in MODELS:
         card = (done.folder / "data/train/tiny" / model / "README.md").read_text()

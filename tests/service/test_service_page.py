@@ -148,8 +148,8 @@ def test_errors_are_words(view):
     view.locator("#second li").first.wait_for()
     assert view.locator("#alert").is_hidden() and "cannot say why" in view.locator("#second").text_content()
     view.fill("#user-query", "nobody")
-    view.locator("#user-results").get_by_text("Nothing is called so.").wait_for()
-    assert view.get_by_role("status").text_content() == "Nothing is called so."
+    view.locator("#user-results").get_by_text("Nothing found.").wait_for()
+    assert view.get_by_role("status").text_content() == "Nothing found."
     view.goto(view.url.split("#")[0] + "#user=nobody")
     view.get_by_role("alert").get_by_text("There is no user 'nobody'").wait_for()
 
@@ -182,7 +182,10 @@ def test_titles_are_text_and_nothing_else(view):
     assert view.title() == "HybridVAE: recommendations" and not view.complaints
 
 
-@pytest.mark.parametrize(("width", "scheme", "ground"), [(390, "dark", "16, 20, 24"), (1200, "light", "255, 255, 255")])
+@pytest.mark.parametrize(
+    ("width", "scheme", "ground"),
+    [(320, "light", "255, 255, 255"), (390, "dark", "16, 20, 24"), (1200, "light", "255, 255, 255")],
+)
 def test_it_fits_phones_and_follows_the_colour_scheme(browser, service, width, scheme, ground):
     view = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     view.goto(service.address + "#user=u001&other=itemknn")
@@ -192,6 +195,120 @@ def test_it_fits_phones_and_follows_the_colour_scheme(browser, service, width, s
     tops = [view.locator(f"#{panel}").bounding_box()["y"] for panel in ("first", "second")]
     assert (tops[0] == tops[1]) == (width > 800), "side by side where there is room, else below each other"
     view.close()
+
+
+def top(view, selector):
+    """How far below the upper edge of the window something begins."""
+    return view.locator(selector).bounding_box()["y"]
+
+
+def at_rest(view):
+    """Wait until the window has been scrolled to where it goes."""
+    view.evaluate(
+        """() => new Promise((done) => {
+            let last = -1, still = 0;
+            const look = () => {
+                still = scrollY === last ? still + 1 : 0;
+                last = scrollY;
+                still > 10 ? done() : requestAnimationFrame(look);
+            };
+            look();
+        })"""
+    )
+
+
+@pytest.mark.parametrize("motion", ["reduce", "no-preference"])
+@pytest.mark.parametrize("by", ["touch", "keyboard"])
+def test_on_a_phone_the_recommendations_for_a_user_come_into_view(browser, service, motion, by):
+    view = browser.new_page(viewport={"width": 390, "height": 700}, reduced_motion=motion, has_touch=True)
+    view.goto(service.address)
+    view.locator("#user-results button").first.wait_for()
+    assert top(view, "#first") > 700, "they are below what is seen, else nothing has to move"
+    if by == "touch":
+        view.locator("#user-results button", has_text="u001").tap()
+    else:
+        view.focus("#user-query")
+        view.keyboard.type("u001")
+        view.keyboard.press("Enter")
+    view.get_by_text("10 recommendations by HybridVAE.").wait_for(state="attached")
+    at_rest(view)
+    assert 0 <= top(view, "#first") < 350
+    assert view.evaluate("document.activeElement.id") == "first-heading", "the keyboard goes on there"
+    assert view.locator("#first-heading").text_content() == "HybridVAE for user u001"
+    assert top(view, "#first") < top(view, "#chosen"), "the history is below"
+    view.close()
+
+
+def test_where_the_recommendations_are_in_view_nothing_moves(browser, service):
+    view = browser.new_page(viewport={"width": 1280, "height": 900})
+    view.goto(service.address)
+    view.locator("#user-results button").first.click()
+    view.locator("#first li").first.wait_for()
+    at_rest(view)
+    assert view.evaluate("scrollY") == 0
+    view.close()
+
+
+def test_on_a_phone_a_history_is_built_before_the_recommendations_are_looked_at(browser, service):
+    view = browser.new_page(viewport={"width": 390, "height": 700})
+    view.goto(service.address)
+    for count, title in ((1, "guitar 3"), (2, "kettle 14")):
+        view.fill("#item-query", title)
+        view.press("#item-query", "Enter")
+        view.locator("#history li").nth(count - 1).wait_for(state="attached")
+    assert view.evaluate("document.activeElement.id") == "item-query"
+    view.get_by_role("button", name="Recommendations for 2 titles").click()
+    at_rest(view)
+    assert 0 <= top(view, "#first") < 350
+    view.close()
+
+
+def test_a_long_history_is_folded(view, service):
+    items = "&".join(f"item=i{item:03d}" for item in range(12))
+    view.goto(f"{service.address}#{items}")
+    fold = view.locator("#fold")
+    expect(fold).to_have_text("Show all 12")
+    latest = [f"Guitar {item}" if item != 5 else EVIL for item in range(12)]
+    assert texts(view, "#history .title") == latest[:10] and fold.get_attribute("aria-expanded") == "false"
+    fold.click()
+    assert texts(view, "#history .title") == latest and fold.get_attribute("aria-expanded") == "true"
+    view.select_option("#count", "5")
+    view.get_by_label("Leave out Guitar 0").click()
+    expect(view.locator("#history .title")).to_have_text(latest[1:])  # what was unfolded stays so
+    fold.click()
+    expect(fold).to_have_text("Show all 11")
+    view.get_by_label("Leave out Guitar 1", exact=True).click()
+    expect(view.locator("#history .title")).to_have_text(latest[2:])
+    assert fold.is_hidden(), "ten are not folded"
+    view.locator("#user-results button", has_text="u001").click()
+    view.get_by_text("User u001: 9 titles liked").wait_for()
+    assert fold.is_hidden() and not view.complaints
+
+
+def test_what_scores_mean_is_said(view, service):
+    view.locator("#user-results button", has_text="u001").click()
+    view.select_option("#other", "popularity")
+    view.locator("#second li").first.wait_for()
+    first, second = (view.locator(f"#{panel} .note").text_content() for panel in ("first", "second"))
+    assert "Scores compare only within this list; in brackets: what a title of the history adds." in first
+    assert "Counts the users who liked a title, without the test part; the same for everyone." in second
+    popularity = service.engine.load("popularity").recommendations
+    best = popularity.for_users(np.array([service.engine.user("u001")]), 10)
+    counts = [int(value) for value in best.scores[0][best.items[0] >= 0]]
+    assert texts(view, "#second .score") == [f"liked by {count}" for count in counts]
+    assert texts(view, "#first .score")[0].startswith("score "), "to who does not see columns"
+
+
+def test_each_model_that_has_no_list_says_why(view):
+    view.fill("#item-query", "guitar 3")
+    view.press("#item-query", "Enter")
+    view.locator("#first li").first.wait_for()
+    view.select_option("#other", "lightgcn")
+    view.get_by_role("alert").get_by_text("LightGCN takes no history").wait_for()
+    view.select_option("#model", "lightgcn")
+    expect(view.locator("#first .note")).to_have_text("No list: see above.")
+    said = view.get_by_role("alert").text_content()
+    assert said == "LightGCN takes no history of your own: pick a user, or take another model.", "the same once"
 
 
 def test_a_late_answer_does_not_overwrite_a_later_choice(view):
@@ -205,6 +322,20 @@ def test_a_late_answer_does_not_overwrite_a_later_choice(view):
     view.get_by_text("Start anew").click()
     view.wait_for_timeout(1000)
     assert not texts(view, "#history li") and view.locator("#first").get_attribute("aria-busy") == "false"
+
+
+def test_a_change_of_the_model_does_not_lose_a_user_who_is_still_being_read(view):
+    delay(view, "profile", 500)
+    view.locator("#user-results button", has_text="u001").click()
+    view.select_option("#other", "itemknn")
+    view.get_by_text("User u001: 9 titles liked").wait_for()
+    view.locator("#second li").first.wait_for()
+    delay(view, "gone", 300)
+    view.evaluate("location.hash = 'user=gone'")
+    view.get_by_role("alert").get_by_text("There is no user 'gone'").wait_for()
+    view.select_option("#count", "5")
+    expect(view.locator("#first li")).to_have_count(5)  # of who was shown before
+    assert view.locator("#whose").text_content().startswith("User u001")
 
 
 def test_enter_takes_nothing_of_an_older_search(view):

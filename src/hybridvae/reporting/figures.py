@@ -1,6 +1,7 @@
 """Figures. Each is drawn by a function that takes a data frame, so that a notebook can call it."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from textwrap import fill
@@ -8,7 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -24,6 +25,8 @@ from hybridvae.reporting.model_titles import title_of
 BLUE, ORANGE, GREEN, GREY, SKY = "#0072B2", "#D55E00", "#009E73", "#999999", "#56B4E9"
 _HYBRID = "HybridVAE"
 _HATCH = "////"  # of bars with text, for those who print in grey
+_MANY = 500  # users or targets: slices of at least so many are drawn in full colour
+_PALEST = 0.35  # of the full colour: markers of any slice can still be told apart
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class _Look:
         """What `errorbar` takes."""
         inside = self.colour if self.filled else "white"
         return {"color": self.colour, "marker": self.marker, "markerfacecolor": inside, "linestyle": "none"}
+
+    def paled(self, strength: float) -> "_Look":
+        """The same with its colour mixed with white: 1 leaves the colour, 0 is white."""
+        red, green, blue = (strength * part + 1 - strength for part in to_rgb(self.colour))
+        return replace(self, colour=to_hex((red, green, blue)))  # opaque, so that markers cover whiskers
 
 
 _OF_FAMILIES = {
@@ -204,45 +212,59 @@ def pairs(values: pd.DataFrame, *, title: str) -> Figure:
 def slices(values: pd.DataFrame, *, title: str) -> Figure:
     """NDCG@10 by history length and by popularity of the target, a marker a model, with 95 % intervals.
 
+    A slice with few users is drawn pale, since its figures say little.
+
     Args:
         values: rows of model, slicing ("history" or "popularity"), slice, size, mean, low, high.
     """
     ways = {
-        "history": ("Users by the length of their history", "positives before the part (and users)"),
-        "popularity": ("Targets by the popularity of their item", "a third of all positives each (and targets)"),
+        "history": ("Users by the length of their history", "positives in the history", "users"),
+        "popularity": ("Targets by the popularity of their item", "a third of all positives each", "targets"),
     }
+    looks = {model: _LOOKS.get(model, _OTHER_LOOK) for model in dict.fromkeys(values["model"])}
+    markersizes = {model: 8 if model == _HYBRID else 6 for model in looks}
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(11, 7.6), layout=ConstrainedLayoutEngine(hspace=0.06))
         panels = figure.subplots(2, 1)  # one above the other: a dozen models need the width
-        models = list(dict.fromkeys(values["model"]))
-        for panel, (slicing, (heading, what)) in zip(panels, ways.items(), strict=True):
+        for panel, (slicing, (heading, what, counted)) in zip(panels, ways.items(), strict=True):
             chosen = values[values["slicing"] == slicing]
-            names = list(dict.fromkeys(chosen["slice"]))
-            sizes = chosen.drop_duplicates("slice").set_index("slice")["size"]
-            for number, model in enumerate(models):
-                rows = chosen[chosen["model"] == model].set_index("slice").reindex(names)
-                shift = 0.76 * (number - (len(models) - 1) / 2) / len(models)  # so that whiskers stand side by side
+            sizes = dict(zip(chosen["slice"], chosen["size"], strict=True))
+            names = list(sizes)
+            many = min(_MANY, max(sizes.values(), default=1))
+            for row in chosen.to_dict("records"):
+                number = list(looks).index(row["model"])
+                shift = 0.76 * (number - (len(looks) - 1) / 2) / len(looks)  # so that whiskers stand side by side
                 panel.errorbar(
-                    [place + shift for place in range(len(names))],
-                    rows["mean"],
-                    yerr=[rows["mean"] - rows["low"], rows["high"] - rows["mean"]],
-                    **_LOOKS.get(model, _OTHER_LOOK).style,
+                    names.index(row["slice"]) + shift,
+                    row["mean"],
+                    yerr=[[row["mean"] - row["low"]], [row["high"] - row["mean"]]],
+                    **looks[row["model"]].paled(_strength(row["size"], many)).style,
                     elinewidth=1.2,
-                    markersize=8 if model == _HYBRID else 6,
-                    label=model,
+                    markersize=markersizes[row["model"]],
                     clip_on=False,  # a marker at 0 is whole
-                    zorder=3 if model == _HYBRID else 2,
+                    zorder=3 if row["model"] == _HYBRID else 2,
                 )
             for border in range(1, len(names)):
                 panel.axvline(border - 0.5, color="#e5e5e5", linewidth=1)
-            panel.set_xticks(range(len(names)), [f"{name}\n{sizes[name]:,}" for name in names])
-            panel.set(title=heading, xlabel=what, ylim=(0, None))
+            panel.set_xticks(range(len(names)), [f"{name}\n{_count(sizes[name], counted)}" for name in names])
+            fewer = f"; paler: fewer than {many:,} {counted}" if min(sizes.values(), default=many) < many else ""
+            panel.set(title=heading, xlabel=what + fewer, ylim=(0, None))
             panel.set_xlim(-0.5, len(names) - 0.5)
             panel.grid(visible=False, axis="x")
             panel.set_ylabel("NDCG@10, full ranking,\nwith 95 % interval")
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
+        handles = [Line2D([], [], markersize=markersizes[one], label=one, **looks[one].style) for one in looks]
+        figure.legend(handles=handles, loc="outside right center")
         figure.suptitle(title)
     return figure
+
+
+def _strength(size: int, many: int) -> float:
+    """How strongly a slice is drawn: by the root of its size, as an interval's width goes."""
+    return max(_PALEST, min(1.0, math.sqrt(size / many)))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what.removesuffix('s') if number == 1 else what}"
 
 
 def cost(values: pd.DataFrame, *, title: str, subtitle: str) -> Figure:

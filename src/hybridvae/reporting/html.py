@@ -3,7 +3,8 @@
 import base64
 import os
 import platform
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -36,6 +37,7 @@ _PACKAGES = (
 )
 _STAGES = ("fetch", "clean", "split", "embed", "validate", "train", "evaluate", "compare", "visualize", "recommend")
 _BLOCKS = ("clean", "split", "text", "embed", "evaluation", "recommend")  # and those of the models
+_PIXELS_A_POINT = 4 / 3  # by CSS
 _OF_A_MODEL = ("validate", "train", "evaluate")
 _CAPTIONS = {
     "pairs": "How far NDCG@10 with text is above that without, with 95 % bootstrap intervals over users.",
@@ -72,6 +74,7 @@ def write_report(root: Path, path: Path, *, cache: Path) -> None:
         )
     facts = {name: read_json(root / "metrics" / f"{name}.json") for name in ("fetch", "clean", "split", "embed")}
     costs = _costs(cache, params)
+    benchmark = f"docs/benchmarks/{dataset}.md"
     environment = Environment(
         loader=PackageLoader("hybridvae"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -101,6 +104,8 @@ def write_report(root: Path, path: Path, *, cache: Path) -> None:
         seed=params["seed"],
         source=facts["fetch"]["source"],
         costs=costs,
+        unmeasured=_unmeasured(costs, params["models"]),
+        benchmark=benchmark if (root / benchmark).is_file() else None,
         versions=_versions(repository),
         hashes=list(_hashes(repository, dataset)),
     )
@@ -112,29 +117,35 @@ def _stars(p: float | None) -> str:
     return "" if p is None else "*" * sum(p < level for level in (0.05, 0.01, 0.001))
 
 
-def _figures(root: Path, dataset: str, test: Mapping[str, Any], costs: list[Block]) -> Iterator[tuple[str, str]]:
-    """Kind and SVG, as a data address, of every figure that can be shown."""
+def _figures(root: Path, dataset: str, test: Mapping[str, Any], costs: list[Block]) -> Iterator[tuple[str, str, int]]:
+    """Of every figure that can be shown its kind, its SVG as a data address, and the least width for its words."""
+    for kind, svg in _drawn(root, dataset, test, costs):
+        yield kind, "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode(), _least_width(svg)
+
+
+def _drawn(root: Path, dataset: str, test: Mapping[str, Any], costs: list[Block]) -> Iterator[tuple[str, str]]:
+    """Kind and SVG of every figure."""
     from hybridvae.reporting import figures
 
     for kind in ("pairs", "comparison", "slices", "training_curves", "users"):
         if (file := root / "plots" / "figures" / f"{kind}.svg").is_file():
-            yield kind, _address(file.read_text(encoding="utf-8"))
+            yield kind, file.read_text(encoding="utf-8")
     seconds = {cost["model"]: cost["seconds"] for cost in costs if cost["stage"] == "train"}
     frame = cost_frame(test, seconds)
     if len(frame) > 2:
         said = f"final fits on {platform.machine()}"
-        figure = figures.cost(frame, title=f"What quality costs on {dataset}", subtitle=said)
-        yield "cost", _address(figures.svg(figure))
+        yield "cost", figures.svg(figures.cost(frame, title=f"What quality costs on {dataset}", subtitle=said))
     if (file := root / "docs" / "benchmarks" / f"{dataset}-ablation.json").is_file():
         values = ablation_frame(read_json(file))
-        figure = figures.ablation(values, title=f"HybridVAE with one thing changed, {dataset}")
-        yield "ablation", _address(figures.svg(figure))
+        yield "ablation", figures.svg(figures.ablation(values, title=f"HybridVAE with one thing changed, {dataset}"))
     for file in sorted((root / "plots" / "tuning").glob(f"{dataset}-*.svg")):
-        yield "tuning", _address(file.read_text(encoding="utf-8"))
+        yield "tuning", file.read_text(encoding="utf-8")
 
 
-def _address(svg: str) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+def _least_width(svg: str) -> int:
+    """Pixels below which a figure is not scaled down: four fifths of its size, where its words have some 12 px."""
+    size = re.search(r'<svg [^>]*?width="([\d.]+)pt"', svg)
+    return round(0.8 * _PIXELS_A_POINT * float(size[1])) if size else 0
 
 
 def _costs(cache: Path, params: Block) -> list[Block]:
@@ -152,6 +163,16 @@ def _costs(cache: Path, params: Block) -> list[Block]:
             found[cost.stage, model] = cost
     wanted = [(stage, model) for stage in _STAGES for model in (params["models"] if stage in _OF_A_MODEL else [None])]
     return [asdict(found[key]) | {"title": title_of(key[1]) if key[1] else ""} for key in wanted if key in found]
+
+
+def _unmeasured(costs: list[Block], models: Sequence[str]) -> list[str]:
+    """The stages whose cost is not known here, and of stages that run for each model, of how many models."""
+    found: list[str] = []
+    for stage in _STAGES:
+        known, runs = sum(cost["stage"] == stage for cost in costs), len(models) if stage in _OF_A_MODEL else 1
+        if known < runs:
+            found.append(f"{stage} ({runs - known} of {runs} models)" if stage in _OF_A_MODEL else stage)
+    return found
 
 
 def _versions(repository: Repository) -> dict[str, str]:

@@ -1,8 +1,10 @@
 // Shows what the API of this service says: whatever the page can do, a program can do by the same addresses.
 
 const MOST_FOUND = 6; // entries of a search's list
+const FOLDED = 10; // titles of a long history that are shown at first
 const PAUSE = 150; // milliseconds without a key before a search is sent
 const CHOICES = ["model", "other", "count"];
+const POPULARITY = "popularity"; // the one model whose score is a number that people know: see `scoreOf`
 
 const byId = (id) => document.getElementById(id);
 
@@ -10,6 +12,8 @@ const byId = (id) => document.getElementById(id);
 // changed remembers whose it was, and what that user did not like: that must not come back either.
 const nobody = { user: null, origin: null, history: [], disliked: [] };
 let chosen = nobody;
+let wanted = nobody; // what was asked for last: `chosen`, or a promise of what will be
+let unfolded = false; // whether all of a long history is shown
 let models = [];
 let turns = 0; // counts what was asked for, so that a late answer to an earlier question is dropped
 
@@ -67,7 +71,7 @@ function searching(field, list, find) {
       const { entries, total } = await find(field.value.trim());
       if (mine !== searches) return false;
       const more = total - entries.length;
-      const note = !total ? "Nothing is called so." : more ? `${number(more)} more: type on to find them` : "";
+      const note = !total ? "Nothing found." : more ? `${number(more)} more: type on to find them` : "";
       list.replaceChildren(
         ...entries.map(({ words, detail, choose }) => {
           const button = make("button", { type: "button" }, make("span", {}, words), make("small", {}, detail));
@@ -101,7 +105,7 @@ async function findUsers(query) {
   const entries = users.map(({ user_id: id, interaction_count: count }) => ({
     words: id,
     detail: plural(count, "rating"),
-    choose: () => show(ofUser(id)),
+    choose: () => show(ofUser(id), { goThere: true }),
   }));
   return { entries, total };
 }
@@ -125,6 +129,21 @@ async function ofUser(id) {
 
 const changed = (history) => ({ ...chosen, user: null, history });
 
+/** Scroll to the recommendations, or to what is wrong with them, unless they begin well inside the window. */
+function bringIntoView() {
+  const target = byId("alert").hidden ? byId("first") : byId("alert");
+  const { top } = target.getBoundingClientRect();
+  if (top >= 0 && top < 0.6 * innerHeight) return;
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  target.scrollIntoView({ behavior: still ? "instant" : "smooth", block: "start" });
+}
+
+/** Take the keyboard and screen readers along to the recommendations. */
+function goToLists() {
+  byId("first-heading").focus({ preventScroll: true });
+  bringIntoView();
+}
+
 function showHistory() {
   const { user, origin, history } = chosen;
   const whose = user !== null ? `User ${user}:` : origin !== null ? `Of user ${origin}, changed:` : "Chosen by you:";
@@ -133,8 +152,15 @@ function showHistory() {
     chosen === nobody
       ? "Nothing chosen yet: pick a user, or add titles that you like."
       : `${whose} ${plural(history.length, "title")} liked, the latest first`;
+  const folds = history.length > FOLDED;
+  byId("fold").hidden = !folds;
+  byId("fold").textContent = unfolded ? `Show the latest ${FOLDED}` : `Show all ${number(history.length)}`;
+  byId("fold").setAttribute("aria-expanded", unfolded);
+  byId("jump").hidden = chosen === nobody;
+  byId("jump").textContent = `Recommendations for ${plural(history.length, "title")}`;
+  const shown = folds && !unfolded ? history.slice(0, FOLDED) : history;
   byId("history").replaceChildren(
-    ...history.map((item, place) => {
+    ...shown.map((item, place) => {
       const remove = make("button", { type: "button", className: "remove", title: "Leave it out" }, "\u00d7");
       remove.setAttribute("aria-label", `Leave out ${titleOf(item)}`);
       remove.addEventListener("click", () => {
@@ -168,10 +194,24 @@ async function recommend(model) {
   }
 }
 
-function fill(panel, heading, note, entries) {
-  panel.querySelector("h2").textContent = heading;
+/** For whom a list is: on a phone the history, which says it too, is far below. */
+const forWhom = () =>
+  chosen.user !== null ? `for user ${chosen.user}` : `for ${plural(chosen.history.length, "title")}`;
+
+function fill(panel, model, note, entries) {
+  const heading = model ? [model.title, " ", make("small", {}, forWhom())] : ["Recommendations"];
+  panel.querySelector("h2").replaceChildren(...heading);
   panel.querySelector(".note").textContent = note;
   panel.querySelector("ol").replaceChildren(...entries);
+}
+
+/** The score of an item, as words where people can know what it counts. */
+const scoreOf = (model, value) => (model.name === POPULARITY ? `liked by ${number(value)}` : score(value));
+
+function aboutScores(model, list) {
+  if (model.name === POPULARITY) return "Counts the users who liked a title, without the test part; the same for everyone.";
+  const added = list.some((item) => item.because?.length) ? "; in brackets: what a title of the history adds" : "";
+  return `Scores compare only within this list${added}.`;
 }
 
 function showList(panel, model, list, other) {
@@ -181,10 +221,10 @@ function showList(panel, model, list, other) {
   if (!list.length) notes.push("Nothing is left to recommend.");
   else if (!list[0].because) notes.push("This model cannot say why.");
   if (other?.list) notes.push(`${shared} of ${list.length} are in both lists.`);
-  if (!notes.length) notes.push("The best first, without what is known.");
+  if (list.length) notes.push(aboutScores(model, list));
   fill(
     panel,
-    model.title,
+    model,
     notes.join(" "),
     list.map((item, place) => {
       const row = make(
@@ -192,7 +232,12 @@ function showList(panel, model, list, other) {
         { className: "row" },
         make("span", { className: "rank" }, `${place + 1}.`),
         make("span", { className: "title" }, titleOf(item)),
-        make("span", { className: "score", title: "Score" }, score(item.score)),
+        make(
+          "span",
+          { className: "score" },
+          ...(model.name === POPULARITY ? [] : [make("span", { className: "unseen" }, "score ")]),
+          scoreOf(model, item.score),
+        ),
       );
       const entry = make("li", {}, row);
       if (item.because?.length) {
@@ -208,22 +253,31 @@ function showList(panel, model, list, other) {
   );
 }
 
-/** Show a choice, which may be known only later: then what was shown stays until it is. */
-async function show(next = chosen) {
+/**
+ * Show a choice, which may be known only later: then what was shown stays until it is. With `goThere` the keyboard goes
+ * to the recommendations, and they come into view; with `inView` they only come into view.
+ */
+async function show(next = wanted, { goThere = false, inView = goThere } = {}) {
   const turn = ++turns;
+  wanted = next;
   try {
     if (next instanceof Promise) {
       next = await next;
       if (turn !== turns) return; // something else has been asked for meanwhile
     }
-    chosen = !next.history.length && next.user === null ? nobody : next;
+    if (next !== chosen && (next.user !== null || next.origin !== chosen.origin)) unfolded = false;
+    wanted = chosen = !next.history.length && next.user === null ? nobody : next;
     tell(null);
     showHistory();
     keepAddress();
+    if (goThere) goToLists(); // at once: a model that is read on its first use takes a while
     await showLists(turn);
   } catch (problem) {
-    if (turn === turns) tell(problem);
+    if (turn !== turns) return;
+    wanted = chosen;
+    tell(problem);
   }
+  if (inView && turn === turns) bringIntoView(); // again, now that the page is as long as the lists
 }
 
 async function showLists(turn) {
@@ -233,11 +287,14 @@ async function showLists(turn) {
   panels[1].hidden = chosen === nobody || !asked[1];
   if (chosen === nobody) {
     busy(false);
-    fill(panels[0], "Recommendations", "They appear here.", []);
+    fill(panels[0], null, "They appear here.", []);
     byId("status").textContent = "";
     return;
   }
   busy(true);
+  panels.forEach((panel, place) => {
+    if (asked[place] && !panel.querySelector("li")) fill(panel, asked[place], "Asking the model …", []);
+  });
   const answers = await Promise.allSettled(asked.map((model) => model && recommend(model)));
   if (turn !== turns) return;
   busy(false);
@@ -245,10 +302,12 @@ async function showLists(turn) {
   panels.forEach((panel, place) => {
     const other = asked[1] && { model: asked[1 - place], list: lists[1 - place] };
     if (lists[place]) showList(panel, asked[place], lists[place], other);
-    else if (asked[place]) fill(panel, asked[place].title, "No list: see above.", []);
+    else if (asked[place]) fill(panel, asked[place], "No list: see above.", []);
   });
-  const failed = answers.find(({ reason }) => reason);
-  if (failed) throw failed.reason;
+  const failed = answers.flatMap(({ reason }) => reason ?? []);
+  const defect = failed.find((problem) => !(problem instanceof Problem));
+  if (defect) throw defect;
+  if (failed.length) throw new Problem(failed[0].code, [...new Set(failed.map(({ message }) => sentence(message)))].join(" "));
   byId("status").textContent = `${plural(lists[0].length, "recommendation")} by ${asked[0].title}.`;
 }
 
@@ -270,8 +329,8 @@ function restore() {
   for (const id of CHOICES) {
     if ([...byId(id).options].some(({ value }) => value === parts.get(id))) byId(id).value = parts.get(id);
   }
-  if (parts.has("user")) return show(ofUser(parts.get("user")));
-  if (parts.has("item")) return show(ofItems(parts.getAll("item"), parts.get("from")));
+  if (parts.has("user")) return show(ofUser(parts.get("user")), { inView: true });
+  if (parts.has("item")) return show(ofItems(parts.getAll("item"), parts.get("from")), { inView: true });
   return show(nobody);
 }
 
@@ -297,6 +356,12 @@ async function start() {
     byId("item-query").focus();
     show(nobody);
   });
+  byId("fold").addEventListener("click", () => {
+    unfolded = !unfolded;
+    showHistory();
+    if (!unfolded) byId("fold").scrollIntoView({ block: "nearest" }); // the titles above it are gone
+  });
+  byId("jump").addEventListener("click", goToLists);
   byId("search").addEventListener("submit", (event) => event.preventDefault());
   window.addEventListener("hashchange", restore);
   await Promise.all([
