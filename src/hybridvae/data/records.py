@@ -101,7 +101,7 @@ def other_kind(path: Path) -> str | None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path) -> Iterator[IO[bytes]]:
     """A file to read from, unpacked if it is gzip."""
     opened: IO[bytes] = gzip.open(path) if is_gzip(path) else path.open("rb")  # type: ignore[assignment]  # noqa: SIM115
     with _whole_file(path), opened as file:
@@ -120,13 +120,13 @@ def _whole_file(path: Path) -> Iterator[None]:
 
 
 def _head(path: Path) -> bytes:
-    with _opened(path) as file:
+    with opened(path) as file:
         return file.read(_HEAD)
 
 
 def _lines(path: Path) -> Iterator[bytes]:
     """The lines of a file; of one beyond MAX_LINE only its first MAX_LINE + 1 bytes."""
-    with _opened(path) as file:
+    with opened(path) as file:
         while line := file.readline(MAX_LINE + 1):
             yield line
             rest = line
@@ -139,11 +139,16 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 def _json_rows(path: Path) -> Iterator[Row]:
     for number, line in enumerate(_lines(path), start=1):
-        try:
-            record: dict[str, Any] | Rejected = _record(line)
-        except Rejected as why:
-            record = why
-        yield Row(number, len(line), line[:_CONTENT], record)
+        yield json_row(number, line)
+
+
+def json_row(number: int, line: bytes) -> Row:
+    """The record of a line, or why it is none."""
+    try:
+        record: dict[str, Any] | Rejected = _record(line)
+    except Rejected as why:
+        record = why
+    return Row(number, len(line), line[:_CONTENT], record)
 
 
 def _record(line: bytes) -> dict[str, Any]:

@@ -1,130 +1,38 @@
 """Reading reviews and metadata: streamed, validated row by row, nothing lost silently.
 
 JSON lines, CSV and Parquet (see `records`) are read alike. Published Amazon layouts are recognised by their field
-names, and a few common names beside them: see `LAYOUTS`. Every row ends either in the Parquet file of what is kept or
+names, and a few common names beside them: see `layouts`. Every row ends either in the Parquet file of what is kept or
 in the file of rejects, with its number and a reason.
 """
 
-import ast
-import datetime
-import html
-import math
-import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hybridvae.data.records import MAX_LITERAL, Records, Rejected, other_kind, records_of
+from hybridvae.data.blocks import Block, blocks_of, parsed
+from hybridvae.data.columns import REVIEW_SCHEMA, review_columns
+from hybridvae.data.layouts import COMMON, LAYOUTS, METADATA_FIELDS, Layout
+from hybridvae.data.records import MAX_LINE, Records, Rejected, Row, json_row, other_kind, records_of
+from hybridvae.data.values import item_row, present, review_row, with_lists, with_numbers
 from hybridvae.errors import BadDataError, quoted
 from hybridvae.files import atomic_path
 from hybridvae.progress import progress
 
-EARLIEST, LATEST = 631_152_000_000, 4_102_444_800_000  # 1990-01-01 and 2100-01-01, ms since 1970
-MAX_ID = 1_000  # characters
 _BATCH, _BATCH_BYTES = 20_000, 64 * 2**20  # rows held in memory, and bytes of their lines
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_WHOLE_UP_TO = 2**53  # floats hold every whole number up to here
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_DATE = re.compile(r"\s*\d{4}-\d\d-\d\d")
-
-REVIEW_SCHEMA = pa.schema(
-    {
-        "user_id": pa.string(),
-        "item_id": pa.string(),
-        "variant_id": pa.string(),  # null, or another id of the item: see `_item`
-        "rating": pa.float32(),
-        "timestamp": pa.int64(),
-        "title": pa.string(),
-        "text": pa.string(),
-    }
-)
 METADATA_SCHEMA = pa.schema(
     {name: pa.string() for name in ("item_id", "variant_id", "title", "brand", "categories", "description")}
 )
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Names of fields, or of the columns of a table; where several are given, the first present counts."""
-
-    name: str
-    user: tuple[str, ...]
-    item: tuple[str, ...]
-    rating: tuple[str, ...]
-    time: tuple[str, ...]
-    title: tuple[str, ...]
-    text: tuple[str, ...]
-    milliseconds: int | None  # of one unit of the time; None: seconds or milliseconds, as the size of the number says
-
-    @property
-    def required(self) -> dict[str, tuple[str, ...]]:
-        """The names without which there is no review."""
-        return {"user": self.user, "item": self.item, "rating": self.rating, "time": self.time}
-
-    def lacks(self, names: Collection[str]) -> list[str]:
-        """What is required and has none of these names."""
-        return [what for what, accepted in self.required.items() if not any(name in names for name in accepted)]
-
-    def fixed(self, names: Collection[str]) -> "Layout":
-        """The layout of a file that has these names: of the common ones the first count in all of its rows."""
-        if self is not COMMON:
-            return self
-        user, item, rating, time = (
-            tuple(name for name in accepted if name in names)[:1] for accepted in self.required.values()
-        )
-        return replace(self, user=user, item=item, rating=rating, time=time)
-
-
-COMMON = Layout(
-    "common",
-    user=("user_id", "userId", "user", "reviewerID"),
-    item=("item_id", "itemId", "item", "product_id", "parent_asin", "asin"),
-    rating=("rating", "score", "stars", "overall"),
-    time=("timestamp", "time", "date", "unixReviewTime"),
-    title=("title", "summary"),
-    text=("text", "review", "reviewText"),
-    milliseconds=None,
-)
-# The first that has all that is required is taken. docs/your-data.md has these names too.
-LAYOUTS = (
-    Layout(
-        "amazon-2014-2018",
-        user=("reviewerID",),
-        item=("asin",),
-        rating=("overall",),
-        time=("unixReviewTime",),
-        title=("summary",),
-        text=("reviewText",),
-        milliseconds=1000,
-    ),
-    Layout(
-        "amazon-2023",
-        user=("user_id",),
-        item=("parent_asin", "asin"),
-        rating=("rating",),
-        time=("timestamp",),
-        title=("title",),
-        text=("text",),
-        milliseconds=1,
-    ),
-    COMMON,
-)
-METADATA_FIELDS = {
-    "item": ("parent_asin", "asin", "item_id", "itemId", "item", "product_id"),
-    "title": ("title", "name"),
-    "brand": ("brand", "store"),
-    "categories": ("categories", "category"),
-    "description": ("description",),
-    "features": ("features",),  # becomes a part of the description
-}
 _A_REVIEW = ", ".join(" or ".join(accepted) for accepted in COMMON.required.values())
 _AN_ITEM = ", ".join(" or ".join(accepted) for accepted in METADATA_FIELDS.values())
 
@@ -148,6 +56,28 @@ class ReadReport:
     rejected: Counter[str] = field(default_factory=Counter)
     first_reject: str = ""
 
+    def add(self, later: "ReadReport") -> None:
+        """Count what follows in the file, or in the next one."""
+        self.kind, self.layout = self.kind or later.kind, self.layout or later.layout
+        self.id_field, self.first_reject = self.id_field or later.id_field, self.first_reject or later.first_reject
+        self.lines, self.kept = self.lines + later.lines, self.kept + later.kept
+        self.rejected += later.rejected
+
+
+@dataclass(frozen=True)
+class Part:
+    """What became of some lines or rows that follow each other.
+
+    Attributes:
+        kept: the good ones, in order.
+        rejects: the others, as lines of JSON.
+        report: of these alone.
+    """
+
+    kept: pa.RecordBatch
+    rejects: bytes
+    report: ReadReport
+
 
 def read_reviews(path: Path, kept: Path, rejects: IO[bytes]) -> ReadReport:
     """Stream a review file (JSON lines or CSV, plain or gzip, or Parquet) into the Parquet file `kept`.
@@ -159,16 +89,12 @@ def read_reviews(path: Path, kept: Path, rejects: IO[bytes]) -> ReadReport:
         BadDataError: no row is a review of a known layout; the message says what the file is instead, or which columns
             a table lacks.
     """
-    report = ReadReport()
-    _write(_reviews(path, report, rejects), kept, REVIEW_SCHEMA)
-    return report
+    return _write(_reviews(path), path, kept, REVIEW_SCHEMA, rejects)
 
 
 def read_metadata(path: Path, kept: Path, rejects: IO[bytes]) -> ReadReport:
     """Stream an item metadata file, as `read_reviews` does; any published layout."""
-    report = ReadReport()
-    _write(_metadata(path, report, rejects), kept, METADATA_SCHEMA)
-    return report
+    return _write(_metadata(path), path, kept, METADATA_SCHEMA, rejects)
 
 
 def look_at(path: Path, role: str, *, lines: int = 1000) -> ReadReport:
@@ -178,42 +104,184 @@ def look_at(path: Path, role: str, *, lines: int = 1000) -> ReadReport:
         UnreadableFileError, BadDataError: as `read_reviews`, of these lines.
     """
     report = ReadReport()
-    for _ in (_reviews if role == "reviews" else _metadata)(path, report, None, lines):
-        pass
+    for part in (_reviews if role == "reviews" else _metadata)(path, lines):
+        report.add(part.report)
     return report
 
 
-def _write(batches: Iterator[list[dict[str, Any]]], path: Path, schema: pa.Schema) -> None:
-    with atomic_path(path) as partial, pq.ParquetWriter(partial, schema) as writer:
-        for batch in batches:
-            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema))
+def _write(parts: Iterator[Part], path: Path, into: Path, schema: pa.Schema, rejects: IO[bytes]) -> ReadReport:
+    report = ReadReport()
+    with (
+        atomic_path(into) as partial,
+        pq.ParquetWriter(partial, schema) as writer,
+        progress(doing=f"read {path.name}", unit="lines") as bar,
+    ):
+        for part in parts:
+            writer.write_batch(part.kept)
+            rejects.write(part.rejects)
+            report.add(part.report)
+            bar.update(part.report.lines)
+    return report
 
 
-def _reviews(
-    path: Path, report: ReadReport, rejects: IO[bytes] | None, most: int | None = None
-) -> Iterator[list[dict[str, Any]]]:
+def _reviews(path: Path, most: int | None = None) -> Iterator[Part]:
+    """What becomes of a file's first `most` lines or rows (None: of all)."""
     records = records_of(path)
     layout = _layout_of_table(path, records.columns) if records.columns is not None else None
+    parse = _ReviewParser(layout, in_csv=records.kind == "CSV")
+    if records.columns is None and most is None:
+        parts = _blocks_of_reviews(path, parse)
+    else:
+        parts = _parts(records, parse, most)
+    yield from _with_a_good_row(parts, path, most, f"a review, with the fields {_A_REVIEW}")
 
-    def parse(record: dict[str, Any]) -> dict[str, Any]:
-        nonlocal layout
+
+def _metadata(path: Path, most: int | None = None) -> Iterator[Part]:
+    """As `_reviews`, of item metadata."""
+    records = records_of(path)
+    if records.columns is not None and not any(name in records.columns for name in METADATA_FIELDS["item"]):
+        raise _lacking(path, records.columns, {"item": METADATA_FIELDS["item"]})
+    if records.columns is None and most is None:
+        parts = parsed(blocks_of(path), parse_items)
+    else:
+        parts = _parts(records, _ItemParser(in_csv=records.kind == "CSV"), most)
+    yield from _with_a_good_row(parts, path, most, f"about an item, with the fields {_AN_ITEM}")
+
+
+class _ReviewParser:
+    """Makes rows of records; where the layout is not known, it is that of the first good one."""
+
+    role, schema = "reviews", REVIEW_SCHEMA
+
+    def __init__(self, layout: Layout | None = None, *, in_csv: bool = False) -> None:
+        self.layout, self._in_csv = layout, in_csv
+        self.id_field = ""  # that names the item of the first good one
+
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
+        layout = self.layout
         if layout is None:
-            found = _layout_of(record)
-            row = _review(record, found)
-            layout = found.fixed(
-                [name for name, value in record.items() if value is not None]
-            )  # that of the first good
+            row = review_row(record, found := _layout_of(record))
+            layout = self.layout = found.fixed([name for name, value in record.items() if value is not None])
         else:
-            if records.kind == "CSV":
-                record = _with_numbers(record, (*layout.rating, *layout.time))
-            row = _review(record, layout)
-        report.layout = layout.name
-        report.id_field = report.id_field or _present(record, layout.item)
+            if self._in_csv:
+                record = with_numbers(record, (*layout.rating, *layout.time))
+            row = review_row(record, layout)
+        self.id_field = self.id_field or present(record, layout.item)
         return row
 
-    yield from _batches(path, records, report, rejects, role="reviews", parse=parse, most=most)
+
+class _ItemParser:
+    """Makes rows of records of metadata, which may have any layout."""
+
+    role, schema, layout = "metadata", METADATA_SCHEMA, None
+
+    def __init__(self, *, in_csv: bool = False) -> None:
+        self._in_csv = in_csv
+        self.id_field = ""
+
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
+        row = item_row(with_lists(record) if self._in_csv else record)
+        self.id_field = self.id_field or present(record, METADATA_FIELDS["item"])
+        return row
+
+
+def _blocks_of_reviews(path: Path, parse: _ReviewParser) -> Iterator[Part]:
+    """Line by line up to the block with the first good one, and in blocks after it."""
+    blocks = blocks_of(path)
+    for block in blocks:
+        yield _part(_rows(block), parse)
+        if parse.layout is not None:
+            yield from parsed(blocks, partial(parse_reviews, layout=parse.layout))
+
+
+def _rows(block: Block) -> list[Row]:
+    return [json_row(number, line) for number, line in enumerate(block.lines, start=block.first)]
+
+
+def parse_items(block: Block) -> Part:
+    """The metadata in a block of JSON lines."""
+    return _part(_rows(block), _ItemParser())
+
+
+def parse_reviews(block: Block, *, layout: Layout) -> Part:
+    """The reviews in a block of lines of a known layout: as columns, but for lines that are out of the ordinary."""
+    places, records = [], []
+    for place, line in enumerate(block.lines):
+        with suppress(orjson.JSONDecodeError):
+            if type(record := orjson.loads(line)) is dict and len(line) <= MAX_LINE:
+                places.append(place)
+                records.append(record)
+    columns = review_columns(records, layout) if records else None
+    parse = _ReviewParser(layout)
+    if columns is None:
+        return _part(_rows(block), parse)
+    batch, odd = columns
+    ordinary = np.zeros(len(block.lines), dtype=bool)
+    ordinary[places] = ~odd
+    others = np.flatnonzero(~ordinary).tolist()
+    numbers: list[int] = []
+    part = _part([json_row(block.first + place, block.lines[place]) for place in others], parse, numbers)
+    known = batch.filter(pa.array(~odd))
+    part.report.lines, part.report.kept = len(block.lines), part.report.kept + known.num_rows
+    if numbers:  # back to the order of the file
+        order = np.argsort(np.concatenate([np.flatnonzero(ordinary) + block.first, numbers]))
+        known = pa.Table.from_batches([known, part.kept]).take(pa.array(order)).combine_chunks().to_batches()[0]
+    return Part(known, part.rejects, part.report)
+
+
+def _parts(records: Records, parse: "_ReviewParser | _ItemParser", most: int | None) -> Iterator[Part]:
+    """What becomes of the first `most` rows (None: of all), some at a time."""
+    some: list[Row] = []
+    size = 0
+    for row in islice(records.rows, most):
+        some.append(row)
+        size += row.size
+        if len(some) >= _BATCH or size >= _BATCH_BYTES:
+            yield _part(some, parse, kind=records.kind, unit=records.unit)
+            some, size = [], 0
+    if some:
+        yield _part(some, parse, kind=records.kind, unit=records.unit)
+
+
+def _part(
+    rows: list[Row],
+    parse: "_ReviewParser | _ItemParser",
+    numbers: list[int] | None = None,
+    *,
+    kind: str = "JSON lines",
+    unit: str = "line",
+) -> Part:
+    """What becomes of rows, one after the other.
+
+    Args:
+        numbers: gets the numbers of those that are kept.
+    """
+    report, kept, rejects = ReadReport(kind, lines=len(rows)), [], []
+    for row in rows:
+        try:
+            if isinstance(row.record, Rejected):
+                raise row.record
+            kept.append(parse(row.record))
+            if numbers is not None:
+                numbers.append(row.number)
+        except Rejected as why:
+            report.rejected[why.reason] += 1
+            if why.reason != "blank_line":
+                report.first_reject = report.first_reject or f"{unit} {row.number}: {why.detail}"
+            entry = {"file": parse.role, "line": row.number, "reason": why.reason, "detail": why.detail}
+            rejects.append(orjson.dumps(entry | {"content": row.content.decode("utf-8", "replace")}) + b"\n")
+    report.kept, report.id_field = len(kept), parse.id_field
+    report.layout = parse.layout.name if parse.layout is not None and kept else ""
+    return Part(pa.RecordBatch.from_pylist(kept, parse.schema), b"".join(rejects), report)
+
+
+def _with_a_good_row(parts: Iterator[Part], path: Path, most: int | None, wanted: str) -> Iterator[Part]:
+    report = ReadReport()
+    for part in parts:
+        report.add(part.report)
+        yield part
     if not report.kept:
-        raise _nothing_in(path, report, most, f"a review, with the fields {_A_REVIEW}")
+        raise _nothing_in(path, report, most, wanted)
 
 
 def _layout_of(record: dict[str, Any]) -> Layout:
@@ -237,61 +305,6 @@ def _lacking(path: Path, columns: tuple[str, ...], wanted: dict[str, tuple[str, 
     )
 
 
-def _metadata(
-    path: Path, report: ReadReport, rejects: IO[bytes] | None, most: int | None = None
-) -> Iterator[list[dict[str, Any]]]:
-    records = records_of(path)
-    ids = METADATA_FIELDS["item"]
-    if records.columns is not None and not any(name in records.columns for name in ids):
-        raise _lacking(path, records.columns, {"item": ids})
-
-    def parse(record: dict[str, Any]) -> dict[str, Any]:
-        row = _item_row(_with_lists(record) if records.kind == "CSV" else record)
-        report.id_field = report.id_field or _present(record, ids)
-        return row
-
-    yield from _batches(path, records, report, rejects, role="metadata", parse=parse, most=most)
-    if not report.kept:
-        raise _nothing_in(path, report, most, f"about an item, with the fields {_AN_ITEM}")
-
-
-def _batches(
-    path: Path,
-    records: Records,
-    report: ReadReport,
-    rejects: IO[bytes] | None,
-    *,
-    role: str,
-    parse: Callable[[dict[str, Any]], dict[str, Any]],
-    most: int | None,
-) -> Iterator[list[dict[str, Any]]]:
-    """The rows of a file's first `most` lines or rows (None: of all), some at a time."""
-    report.kind = records.kind
-    batch: list[dict[str, Any]] = []
-    size = 0
-    for row in progress(islice(records.rows, most), doing=f"read {path.name}", unit=f"{records.unit}s"):
-        report.lines += 1
-        try:
-            if isinstance(row.record, Rejected):
-                raise row.record
-            batch.append(parse(row.record))
-            report.kept += 1
-        except Rejected as why:
-            report.rejected[why.reason] += 1
-            if why.reason != "blank_line":
-                report.first_reject = report.first_reject or f"{records.unit} {row.number}: {why.detail}"
-            if rejects is not None:
-                entry = {"file": role, "line": row.number, "reason": why.reason, "detail": why.detail}
-                entry["content"] = row.content.decode("utf-8", "replace")
-                rejects.write(orjson.dumps(entry) + b"\n")
-        size += row.size
-        if len(batch) >= _BATCH or size >= _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
 def _nothing_in(path: Path, report: ReadReport, most: int | None, wanted: str) -> BadDataError:
     """The error for a file without a good line."""
     if report.kind == "JSON lines" and (kind := other_kind(path)):
@@ -300,206 +313,3 @@ def _nothing_in(path: Path, report: ReadReport, most: int | None, wanted: str) -
         return BadDataError(f"{path} has names of columns and no row: give the right file.")
     none = "no line" if most is None or report.lines < most else f"none of the first {most} lines"
     return BadDataError(f"{none} of {path} is {wanted} ({report.first_reject}): correct it or give the right file.")
-
-
-# --- values of CSV, where all are text -----------------------------------------------------------
-
-
-def _with_numbers(record: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """A record with numbers in these fields where JSON would have them; ids stay the text that they are."""
-    return record | {name: _number_in(record[name]) for name in names if isinstance(record[name], str)}
-
-
-def _number_in(text: str) -> Any:
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return text
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else text
-
-
-def _with_lists(record: dict[str, Any]) -> dict[str, Any]:
-    """A record of metadata with lists where a field has one, in JSON or as pandas writes it: "['Music', 'Drums']"."""
-    names = [name for what in ("categories", "description", "features") for name in METADATA_FIELDS[what]]
-    return record | {name: _list_in(record[name]) for name in names if (record.get(name) or "").startswith("[")}
-
-
-def _list_in(text: str) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        return ast.literal_eval(text) if len(text) <= MAX_LITERAL else text
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-        return text
-
-
-# --- values, of whatever kind of file ------------------------------------------------------------
-
-
-def _review(record: dict[str, Any], layout: Layout) -> dict[str, Any]:
-    user = _identifier(record, _named(record, layout.user))
-    item, variant = _item(record, layout.item)
-    return {
-        "user_id": user,
-        "item_id": item,
-        "variant_id": variant,
-        "rating": _rating(record, layout),
-        "timestamp": _timestamp(record, layout),
-        "title": _text(record, _present(record, layout.title)),
-        "text": _text(record, _present(record, layout.text)),
-    }
-
-
-def _item_row(record: dict[str, Any]) -> dict[str, Any]:
-    for layout in LAYOUTS:
-        told_by = [_present(record, names) for names in (layout.user, layout.rating, layout.time)]
-        if all(told_by):
-            raise Rejected("not_metadata", f"a review, with {told_by[0]}, {told_by[1]} and {told_by[2]}")
-    item, variant = _item(record, METADATA_FIELDS["item"])
-    texts = {what: _first_text(record, names) for what, names in METADATA_FIELDS.items() if what != "item"}
-    return {
-        "item_id": item,
-        "variant_id": variant,
-        "title": texts["title"],
-        "brand": texts["brand"],
-        "categories": texts["categories"],
-        "description": " ".join(filter(None, (texts["description"], texts["features"]))),
-    }
-
-
-def _first_text(record: dict[str, Any], names: tuple[str, ...]) -> str:
-    return next(filter(None, (_text(record, name) for name in names)), "")
-
-
-def _present(record: dict[str, Any], names: tuple[str, ...]) -> str:
-    """Which of the fields the line has first; "" if none."""
-    for name in names:
-        if record.get(name) is not None:
-            return name
-    return ""
-
-
-def _named(record: dict[str, Any], names: tuple[str, ...]) -> str:
-    if not (name := _present(record, names)):
-        raise _missing(record, names)
-    return name
-
-
-def _missing(record: dict[str, Any], names: tuple[str, ...]) -> Rejected:
-    has = quoted(", ".join(islice(record, 20)))
-    return Rejected("missing_field", f"no {' or '.join(names)} in the line, or null: it has {has}")
-
-
-def _item(record: dict[str, Any], names: tuple[str, ...]) -> tuple[str, str | None]:
-    """The id of the item, and another one by which the other file may name it: the 2023 release has both.
-
-    There a product has a parent_asin, and each of its variants (colour, size) an asin of its own.
-    """
-    name = _named(record, names)
-    item = _identifier(record, name)
-    other = record.get("asin") if name == "parent_asin" else None
-    variant = other.strip() if isinstance(other, str) and len(other) <= MAX_ID else ""
-    return item, variant if variant and variant != item else None
-
-
-def _identifier(record: dict[str, Any], name: str) -> str:
-    value = record.get(name)
-    if isinstance(value, str):
-        identifier = value.strip()
-    elif value is None:
-        raise _missing(record, (name,))
-    elif isinstance(value, float) and value.is_integer() and abs(value) <= _WHOLE_UP_TO:
-        identifier = str(int(value))  # pandas makes floats of whole numbers where some are missing
-    elif isinstance(value, int) and not isinstance(value, bool):
-        identifier = str(value)
-    else:
-        raise Rejected("bad_id", f"{name} is {quoted(value)}, neither text nor a whole number")
-    if not identifier:
-        raise Rejected("empty_id", f"{name} is empty")
-    if len(identifier) > MAX_ID:
-        raise Rejected("bad_id", f"{name} has {len(identifier)} characters, more than {MAX_ID}")
-    if _CONTROL.search(identifier):
-        raise Rejected("bad_id", f"{name} is {quoted(identifier)}, with a control character in it")
-    return identifier
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _rating(record: dict[str, Any], layout: Layout) -> float:
-    name = _named(record, layout.rating)
-    value: float = record[name]
-    if not _is_number(value):
-        raise Rejected("bad_rating", f"{name} is {quoted(value)}, not a number")
-    if not 1 <= value <= 5:
-        raise Rejected("bad_rating", f"{name} is {value}, outside 1 to 5")
-    return value
-
-
-def _timestamp(record: dict[str, Any], layout: Layout) -> int:
-    """Milliseconds since 1970, of a number or of a date."""
-    name = _named(record, layout.time)
-    value = record[name]
-    if _is_number(value):
-        units = {1000: "seconds", 1: "milliseconds"}
-        if layout.milliseconds is not None:
-            units = {layout.milliseconds: units[layout.milliseconds]}
-        for unit in units:
-            if EARLIEST <= value * unit < LATEST:
-                return int(value * unit)
-        raise Rejected("bad_timestamp", f"{name} is {value}, not {' or '.join(units.values())} from 1990 to 2099")
-    when = _date(value)
-    if when is None:
-        raise Rejected("bad_timestamp", f"{name} is {quoted(value)}, not a number, nor a date such as 2014-05-01")
-    milliseconds = (when - _EPOCH) // datetime.timedelta(milliseconds=1)
-    if not EARLIEST <= milliseconds < LATEST:
-        raise Rejected("bad_timestamp", f"{name} is {quoted(value)}, not from 1990 to 2099")
-    return milliseconds
-
-
-def _date(value: Any) -> datetime.datetime | None:
-    """A date of ISO 8601, with or without a time, or one of Parquet; where it says no zone it is of UTC."""
-    when = value
-    if isinstance(value, str) and _DATE.match(value):
-        try:
-            when = datetime.datetime.fromisoformat(value.strip())
-        except ValueError:
-            return None
-    elif isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
-        when = datetime.datetime.combine(value, datetime.time())
-    if not isinstance(when, datetime.datetime):
-        return None
-    return when if when.tzinfo else when.replace(tzinfo=datetime.UTC)
-
-
-def _text(record: dict[str, Any], name: str) -> str:
-    """A field's text, or (nested) lists of it, as one line: entities decoded, white space folded, repeats dropped.
-
-    Numbers are text (a film is called 1984); true, false, null and objects are none.
-    """
-    value = record.get(name)
-    if isinstance(value, str):
-        return _one_line(value, name) if value else ""
-    leaves: dict[str, None] = {}  # in order, each once
-    waiting = [value]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, list):
-            waiting.extend(reversed(part))
-        elif isinstance(part, str):
-            leaves[_one_line(part, name)] = None
-        elif isinstance(part, int | float) and not isinstance(part, bool):
-            # 1984.0 is what pandas makes of 1984 where other titles are missing.
-            whole = isinstance(part, float) and part.is_integer() and abs(part) <= _WHOLE_UP_TO
-            leaves[str(int(part) if whole else part)] = None
-    return ", ".join(filter(None, leaves))
-
-
-def _one_line(text: str, name: str) -> str:
-    try:
-        return " ".join(html.unescape(text).replace("\0", " ").split())
-    except ValueError:  # int() takes 4,300 digits
-        raise Rejected("bad_text", f"{name} has a numeric character reference of thousands of digits") from None
