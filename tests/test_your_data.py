@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, tiny_metadata, tiny_reviews, write_lines
-from projects import clone
+from projects import new_project
 
 from hybridvae.data.reviews import COMMON, METADATA_FIELDS
 
@@ -37,9 +37,9 @@ def test_the_page_has_the_addresses_and_hashes_of_the_catalogue():
 
 
 @pytest.fixture
-def shop(done, tmp_path):
-    """A clone in which lie a shop's CSV and the published files of Amazon."""
-    project = clone(done, tmp_path / "project", tmp_path / "cache")
+def shop(tiny_data, tmp_path):
+    """A project in which lie a shop's CSV and the published files of Amazon."""
+    project = new_project(tmp_path / "project", tmp_path / "cache", tiny_data)
     reviews, items = pd.DataFrame(tiny_reviews()), pd.DataFrame(tiny_metadata())
     reviews["timestamp"] = pd.to_datetime(reviews["timestamp"], unit="ms").dt.strftime("%Y-%m-%dT%H:%M:%SZ")
     reviews = reviews.rename(
