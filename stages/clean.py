@@ -1,4 +1,4 @@
-"""clean: raw JSON lines -> valid ratings after the k-core, item metadata, rejects."""
+"""clean: raw files -> valid ratings after the k-core, item metadata, rejects."""
 
 from stage import DATASET, block, data, metrics, run
 

@@ -309,3 +309,18 @@ def test_a_table_keeps_its_ending_through_fetch(tmp_path, name, stored):
     fetch(declared({"sources": {"mine": block}}, "mine"), tmp_path / "raw", cache=tmp_path, local=None)
     assert [file.name for file in (tmp_path / "raw").iterdir()] == [f"reviews.{stored}"]
     assert cleaned(tmp_path / "raw", tmp_path / "clean")[0]["users"] == 40
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_pandas_writes_real_reviews_that_are_cleaned_as_the_original(real_data, tmp_path, kind):
+    (tmp_path / "lines").mkdir()
+    (tmp_path / "lines/reviews.jsonl.gz").symlink_to(real_data / "musical_instruments_2014_5core.jsonl.gz")
+    lines = gzip.decompress((tmp_path / "lines/reviews.jsonl.gz").read_bytes()).splitlines()
+    frame = pd.DataFrame([json.loads(line) for line in lines])
+    (tmp_path / kind).mkdir()
+    if kind == "csv":
+        frame.to_csv(tmp_path / "csv/reviews.csv", index=False)
+    else:
+        frame.to_parquet(tmp_path / "parquet/reviews.parquet")
+    found = [cleaned(tmp_path / folder, tmp_path / f"clean-{folder}") for folder in ("lines", kind)]
+    assert found[0] == found[1] and found[0][0]["rows_out"] == 10_261
