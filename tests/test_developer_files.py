@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import subprocess
 import tomllib
 
 import pytest
@@ -70,6 +71,29 @@ def test_the_metrics_workflow_shows_a_figure_that_is_committed():
     report = next(step["run"] for step in steps("metrics") if "report.md" in step.get("run", ""))
     shown = re.findall(r"\$HEAD_SHA/(plots/[\w./]+)", report)
     assert shown and all((ROOT / path).is_file() for path in shown)
+
+
+def make(*arguments):
+    return subprocess.run(["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_make_alone_lists_every_target_by_group_and_fits_a_terminal():
+    said = make()
+    assert said == make("help") and not [line for line in said.splitlines() if len(line) > 80]
+    assert re.findall(r"^(\w+)$", said, re.MULTILINE) == ["Start", "Use", "Experiments", "Tables", "Care"]
+    targets = set(re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[1].split())
+    assert set(re.findall(r"^  ([a-z-]+) +\w", said, re.MULTILINE)) == targets
+    assert targets == set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    assert said.splitlines()[-1].startswith("Next: `make setup`")
+
+
+def test_make_setup_installs_and_runs_no_stage():
+    commands = make("--dry-run", "--always-make", "setup").splitlines()
+    assert any(command.startswith("pip install") and "requirements.lock" in command for command in commands)
+    assert not [
+        command for command in commands if re.match(r"dvc (?!config)|python -m hybridvae (?!plots-page)", command)
+    ]
+    assert "python -m hybridvae recommend --history 50,181" in commands[-1], "it says the next step"
 
 
 def test_the_citation_has_what_the_format_requires_and_the_version_of_the_last_release():
