@@ -29,7 +29,7 @@ from hybridvae.reporting.markdown import (
     table,
     with_section,
 )
-from hybridvae.reporting.model_titles import TITLES, title_of
+from hybridvae.reporting.model_titles import title_of
 from hybridvae.reporting.results import compared
 
 Report = dict[str, Any]
@@ -195,7 +195,7 @@ def benchmark_page(report: Report, drawn: list[str]) -> str:
                 "## Comparison",
                 "",
                 shown["comparison"],
-                comparison_table(models, tests, TITLES),
+                comparison_table(models, tests),
                 "## Seeds and configurations",
                 "",
                 "NDCG@10, mean and standard deviation over seeds. Seconds are those of the final fit, on "
