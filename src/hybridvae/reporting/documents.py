@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from hybridvae.evaluation.protocols import ABLATED, READING_ORDER, ProtocolName, titles
-from hybridvae.files import read_json
+from hybridvae.files import read_json, read_yaml
 from hybridvae.reporting.figure_data import (
     ablation_frame,
     comparison_frame,
@@ -22,6 +22,7 @@ from hybridvae.reporting.markdown import (
     PAIRS_SAID,
     bold,
     comparison_table,
+    has_section,
     paired_protocols,
     pairs_head,
     pairs_rows,
@@ -30,6 +31,7 @@ from hybridvae.reporting.markdown import (
     with_section,
 )
 from hybridvae.reporting.model_titles import title_of
+from hybridvae.reporting.pipeline import mermaid
 from hybridvae.reporting.results import compared
 
 Report = dict[str, Any]
@@ -89,7 +91,19 @@ def documents(root: Path) -> dict[Path, str]:
             readme = with_section(readme, "processors", processors_table(report))
         if "seconds_to_ready" in report:
             readme = with_section(readme, "service", service_table(report))
-    return texts | {root / "README.md": readme}
+    return texts | _with_pipeline(root, readme)
+
+
+def _with_pipeline(root: Path, readme: str) -> dict[Path, str]:
+    """The README and the page of the pipeline, with the picture of the stages where they have a place for it."""
+    if not (root / "dvc.yaml").is_file():
+        return {root / "README.md": readme}
+    picture = mermaid(read_yaml(root / "dvc.yaml")["stages"])
+    if has_section(readme, "pipeline"):
+        readme = with_section(readme, "pipeline", picture)
+    page = root / "docs" / "pipeline.md"
+    text = with_section(page.read_text(encoding="utf-8"), "pipeline", picture, where="docs/pipeline.md")
+    return {root / "README.md": readme, page: text}
 
 
 def _results(root: Path, *, explained: bool) -> str:

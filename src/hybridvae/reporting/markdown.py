@@ -27,18 +27,30 @@ def bold(text: str, yes: bool) -> str:
     return f"**{text}**" if yes else text
 
 
-def with_section(text: str, name: str, content: str) -> str:
+def has_section(text: str, name: str) -> bool:
+    """Whether a text has the markers of the section `name`."""
+    return all(marker in text for marker in _markers(name))
+
+
+def with_section(text: str, name: str, content: str, *, where: str = "the README") -> str:
     """`text` with `content` between the markers of the section `name`.
+
+    Args:
+        where: what the text is, for an error.
 
     Raises:
         UnreadableFileError: the markers are not there.
     """
-    begin, end = f"<!-- {name}: begin (written by `make docs`) -->", f"<!-- {name}: end -->"
-    if begin not in text or end not in text:
-        raise UnreadableFileError(f"the README has no place for {name}: add the lines {begin} and {end}.")
+    begin, end = _markers(name)
+    if not has_section(text, name):
+        raise UnreadableFileError(f"{where} has no place for {name}: add the lines {begin} and {end}.")
     before, _, rest = text.partition(begin)
     inside = f"\n\n{content}\n" if content else "\n"
     return f"{before}{begin}{inside}{end}{rest.partition(end)[2]}"
+
+
+def _markers(name: str) -> tuple[str, str]:
+    return f"<!-- {name}: begin (written by `make docs`) -->", f"<!-- {name}: end -->"
 
 
 LEGEND = "Intervals: 95 %, over users. p: paired permutation test after Holm; of models, against HybridVAE."
