@@ -1,6 +1,7 @@
 """What the repository says of itself must be true."""
 
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -57,6 +58,17 @@ def test_the_readme_names_files_and_stages_that_exist():
         assert (ROOT / path).is_file(), path
     for dataset in re.findall(r"`(amazon20\d\d-\w+)`", README):
         assert dataset in datasets(SOURCES)
+
+
+def test_dvc_plots_what_a_person_compares_and_keeps_each_run_restorable():
+    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    assert len(pipeline["plots"]) == 5
+    template = json.loads((ROOT / ".dvc/plots/hidden.json").read_text())
+    assert template["usermeta"]["hidden"] and template["data"]["values"] == "<DVC_METRIC_DATA>", "which DVC demands"
+    for name in ("validate", "evaluate"):  # DVC restores a run only if what it does not cache is a metric or a plot
+        stage = pipeline["stages"][name]
+        assert not [out for out in stage["outs"] if isinstance(out, dict)]
+        assert [next(iter(plot.values())) for plot in stage["plots"]] == [{"cache": False, "template": "hidden"}]
 
 
 def test_heavy_libraries_are_imported_late():
