@@ -45,7 +45,16 @@ def test_nothing_lies_at_the_top_but_what_belongs_there():
     said = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     top = {path.partition("/")[0] for path in said.splitlines()}
     folders = {"benchmarks", "data", "docs", "metrics", "plots", "src", "stages", "store", "tests"}
-    ours = {"Makefile", "dvc.lock", "dvc.yaml", "params.yaml", "pyproject.toml", "requirements.lock", "sources.yaml"}
+    ours = {
+        "Dockerfile",
+        "Makefile",
+        "dvc.lock",
+        "dvc.yaml",
+        "params.yaml",
+        "pyproject.toml",
+        "requirements.lock",
+        "sources.yaml",
+    }
     words = {"CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "NOTICE", "README.md"}
     assert {name for name in top if not name.startswith(".")} <= folders | ours | words
 
