@@ -9,6 +9,7 @@ import pandas as pd
 
 from hybridvae.evaluation.protocols import ABLATED, READING_ORDER, ProtocolName, titles
 from hybridvae.files import read_json, read_yaml
+from hybridvae.reporting.compute import compute_page
 from hybridvae.reporting.figure_data import (
     ablation_frame,
     comparison_frame,
@@ -56,9 +57,11 @@ def documents(root: Path) -> dict[Path, str]:
     Raises:
         UnreadableFileError: the README lacks the markers of a section, or no comparison was made yet.
     """
-    texts: dict[Path, str] = {}
     folder = root / "docs" / "benchmarks"
-    reports = [read_json(path) for path in sorted(folder.glob("*.json"))]
+    named = _read_all(folder)
+    reports = list(named.values())
+    page = compute_page(named, _read_all(folder / "tuning"))
+    texts: dict[Path, str] = {root / "docs" / "compute.md": page} if named else {}
     benchmarks = [report for report in reports if "models" in report]
     for report in benchmarks:
         name = _name(report)
@@ -92,6 +95,11 @@ def documents(root: Path) -> dict[Path, str]:
         if "seconds_to_ready" in report:
             readme = with_section(readme, "service", service_table(report))
     return texts | _with_pipeline(root, readme)
+
+
+def _read_all(folder: Path) -> dict[str, Report]:
+    """The JSON files of a folder by their names without the ending, in order."""
+    return {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
 
 
 def _with_pipeline(root: Path, readme: str) -> dict[Path, str]:
