@@ -23,7 +23,7 @@ WITHOUT_EFFECT = {
     "files": "reads and writes values as they are",
     "freshness": "takes figures of other runs away and computes none",
     "models/_base": "the protocol of the models, which computes nothing",
-    "progress": "lines on the terminal and in the log",
+    "progress": "a line on the terminal",
     "stage.py": "hands parameters and folders to the stage scripts",
 }
 
