@@ -7,78 +7,100 @@ VENV := .venv
 # DVC and its queue call `python` and `dvc` by name, so the environment's programs come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help reproduce all test mend preprocess tune train-best baseline evaluate visualize run-api experiments benchmark ablation torture validate-judge literature report docs picture lock
+.PHONY: help setup reproduce all test mend preprocess tune train-best baseline evaluate visualize run-api experiments benchmark ablation torture validate-judge literature report docs picture lock
 .DEFAULT_GOAL := help
 
-help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*##/ {printf "%-16s%s\n", $$1, $$2}' Makefile
+# `make help` reads this file: `##@` begins a group, `##` says what a target does, and what follows a `|` is its options.
+help: ## this list
+	@awk '/^##@ / {print "\n" substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {name = $$0; sub(/:.*/, "", name); text = $$0; sub(/.*## /, "", text); parts = split(text, line, / \| /); \
+	    printf "  %-14s  %s\n", name, line[1]; for (i = 2; i <= parts; i++) printf "  %-14s  %s\n", "", line[i]}' Makefile
+	@printf '\n%s\n' 'Next: `make setup` installs and computes nothing; it then says how to go on.'
 
-reproduce: mend ## from nothing to the table: set up, then run every stage that is stale
+##@ Start
+
+setup: $(VENV)/ready ## install everything into .venv, and compute nothing
+	@printf '%s\n' 'Ready. Next, the trained models and a first list:' \
+	  '  source $(VENV)/bin/activate && dvc pull' '  python -m hybridvae recommend --history 50,181'
+
+reproduce: mend ## set up, run every stage that is stale, print the table
 	dvc repro
 	python -m hybridvae table
 
-all: tune ## tune HybridVAE, then every stage with its winner, and the documents
-	dvc repro
-	python -m hybridvae table
-	python -m hybridvae docs
-
-test: $(VENV)/ready-test ## tests, ruff and mypy
+test: $(VENV)/ready-test ## ruff, mypy and the tests
 	ruff check .
 	ruff format --check .
 	mypy
 	pytest
 
-mend: $(VENV)/ready ## put right what DVC left half written when it was killed; the targets that run stages begin with it
-	@python -m hybridvae mend
+##@ Use
 
-preprocess: mend ## fetch, clean, split and embed
+run-api: mend ## train what is missing, then serve at http://127.0.0.1:8000 | MODEL=ease HOST=0.0.0.0 PORT=80
+	dvc repro train@$(or $(MODEL),hybridvae)
+	python -m hybridvae serve --model $(or $(MODEL),hybridvae) $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
+
+report: $(VENV)/ready ## the results as one HTML file, plots/report.html
+	python -m hybridvae report
+
+preprocess: mend ## only fetch, clean, split and embed
 	dvc repro embed
 
-tune: $(VENV)/ready ## run a grid on DVC's queue, write its winner into params.yaml: MODEL=ease DATASET=beauty GRID=specified JOBS=2
-	python -m hybridvae tune $(MODEL) $(if $(DATASET),--dataset $(DATASET)) $(if $(GRID),--grid $(GRID)) --jobs $(or $(JOBS),2)
-
-train-best: mend ## HybridVAE: validate, then train on training + validation
+train-best: mend ## only HybridVAE: validate, then train on all but the test part
 	dvc repro train@hybridvae
 
-baseline: mend ## the other models: validate, train and evaluate
+baseline: mend ## only the other models: validate, train, evaluate
 	dvc repro $$(python -c "import yaml; print(*('evaluate@' + m for m in yaml.safe_load(open('params.yaml'))['models'] if m != 'hybridvae'))")
 
-evaluate: mend ## judge every model on the test part and compare
+evaluate: mend ## judge every model on the test part, and compare them
 	dvc repro compare
 
 visualize: mend ## draw the figures
 	dvc repro visualize
 
-run-api: mend ## make what the service needs, and serve at http://127.0.0.1:8000: MODEL=ease HOST=0.0.0.0 PORT=80
-	dvc repro train@$(or $(MODEL),hybridvae)
-	python -m hybridvae serve --model $(or $(MODEL),hybridvae) $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
+##@ Experiments
 
-experiments: $(VENV)/ready ## print the experiments side by side, and means over seeds: MODEL=ease
+tune: $(VENV)/ready ## run a grid on DVC's queue; its winner goes into params.yaml | MODEL=ease DATASET=beauty GRID=specified JOBS=2
+	python -m hybridvae tune $(MODEL) $(if $(DATASET),--dataset $(DATASET)) $(if $(GRID),--grid $(GRID)) --jobs $(or $(JOBS),2)
+
+experiments: $(VENV)/ready ## the experiments side by side, and means over seeds | MODEL=ease
 	python -m hybridvae experiments $(MODEL)
 
-benchmark: $(VENV)/ready ## every model tuned, several seeds: DATASET=beauty SEEDS=5 [SPLIT=cold_items]
-	python benchmarks/benchmark.py $(DATASET) --seeds $(or $(SEEDS),5) --split $(or $(SPLIT),temporal)
-
-ablation: $(VENV)/ready ## HybridVAE with one thing changed at a time, on validation: DATASET=musical_instruments SEEDS=5 [EPOCHS=20]
-	python benchmarks/ablation.py $(DATASET) --seeds $(or $(SEEDS),5) $(if $(EPOCHS),--epochs $(EPOCHS))
-
-torture: $(VENV)/ready ## try to break it: spoilt input, parameters, kills, damage, requests: SEED=1 [ONLY=intake,service] [SHARE=0.1]
-	python benchmarks/torture.py --seed $(or $(SEED),1) $(if $(ONLY),--only $(ONLY)) $(if $(SHARE),--share $(SHARE))
-
-validate-judge: $(VENV)/ready ## the judge against published figures: DATA=folder with beauty_2014_5core.jsonl.gz
-	python benchmarks/validate_judge.py $(DATA)
-
-literature: $(VENV)/ready ## our models beside published figures: DATA=folder [SEEDS=3] [ONLY=ease,lightgcn] [TIES=item_id,drawn]
-	python benchmarks/literature.py $(DATA) --seeds $(or $(SEEDS),3) $(if $(ONLY),--only $(ONLY)) $(if $(TIES),--ties $(TIES))
-
-report: $(VENV)/ready ## write the results as one HTML file, plots/report.html
-	python -m hybridvae report
-
-docs: $(VENV)/ready ## write the committed results into the README and docs/benchmarks
+all: tune ## tune HybridVAE, run all stages with its winner, write the docs
+	dvc repro
+	python -m hybridvae table
 	python -m hybridvae docs
 
-picture: $(VENV)/ready-test ## photograph the service's page for the README, with the trained models (needs Chromium)
+##@ Tables
+
+benchmark: $(VENV)/ready ## tune every model, then judge the best of each | DATASET=beauty SEEDS=5 [SPLIT=cold_items]
+	python benchmarks/benchmark.py $(DATASET) --seeds $(or $(SEEDS),5) --split $(or $(SPLIT),temporal)
+
+ablation: $(VENV)/ready ## HybridVAE with one thing changed at a time, on validation | DATASET=musical_instruments SEEDS=5 [EPOCHS=20]
+	python benchmarks/ablation.py $(DATASET) --seeds $(or $(SEEDS),5) $(if $(EPOCHS),--epochs $(EPOCHS))
+
+validate-judge: $(VENV)/ready ## the judge against published figures | DATA=folder with beauty_2014_5core.jsonl.gz
+	python benchmarks/validate_judge.py $(DATA)
+
+literature: $(VENV)/ready ## our models beside published figures | DATA=folder [SEEDS=3] [ONLY=ease,ials] [TIES=drawn]
+	python benchmarks/literature.py $(DATA) --seeds $(or $(SEEDS),3) $(if $(ONLY),--only $(ONLY)) $(if $(TIES),--ties $(TIES))
+
+docs: $(VENV)/ready ## write the committed results into README.md and docs/
+	python -m hybridvae docs
+
+picture: $(VENV)/ready-test ## photograph the service's page (needs Chromium)
 	python benchmarks/picture.py
+
+##@ Care
+
+mend: $(VENV)/ready ## repair what DVC left half written when it was killed
+	@python -m hybridvae mend
+
+torture: $(VENV)/ready ## try to break it: input, parameters, kills, requests | SEED=1 [ONLY=intake,service] [SHARE=0.1]
+	python benchmarks/torture.py --seed $(or $(SEED),1) $(if $(ONLY),--only $(ONLY)) $(if $(SHARE),--share $(SHARE))
+
+lock: ## pin the newest versions that pyproject.toml allows (needs uv)
+	uv pip compile --universal --python-version 3.11 --extra test --upgrade --no-header --no-annotate --output-file requirements.lock pyproject.toml
+	sed -i.bak 's/+cpu//' requirements.lock && rm requirements.lock.bak
 
 $(VENV)/ready: requirements.lock pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...')"
@@ -91,7 +113,3 @@ $(VENV)/ready: requirements.lock pyproject.toml
 $(VENV)/ready-test: $(VENV)/ready
 	pip install --quiet --constraint requirements.lock --editable '.[test]'
 	touch $@
-
-lock: ## pin the newest versions that fit pyproject.toml (needs uv)
-	uv pip compile --universal --python-version 3.11 --extra test --upgrade --no-header --no-annotate --output-file requirements.lock pyproject.toml
-	sed -i.bak 's/+cpu//' requirements.lock && rm requirements.lock.bak

@@ -41,7 +41,7 @@ def main() -> str:
         metrics("validation", f"{NAME}.json"), {"dataset": DATASET, "model": NAME, "split": "validation", **summary}
     )
     ndcg_at_10 = summary["full"]["ndcg@10"]["mean"]
-    write_metrics(metrics("tuning", f"{NAME}.json"), {f"{NAME} validation ndcg@10": ndcg_at_10})
+    write_metrics(metrics("tuning", f"{NAME}.json"), {"ndcg@10": ndcg_at_10})
     state.forget()
     said = "".join(f"{name} {value:g}, " for name, value in model.chosen.items())
     return f"{NAME} on {DATASET}: {said}NDCG@10 {ndcg_at_10:.4f} (full ranking, validation)"

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import subprocess
 import tomllib
 
 import pytest
@@ -72,6 +73,29 @@ def test_the_metrics_workflow_shows_a_figure_that_is_committed():
     assert shown and all((ROOT / path).is_file() for path in shown)
 
 
+def make(*arguments):
+    return subprocess.run(["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_make_alone_lists_every_target_by_group_and_fits_a_terminal():
+    said = make()
+    assert said == make("help") and not [line for line in said.splitlines() if len(line) > 80]
+    assert re.findall(r"^(\w+)$", said, re.MULTILINE) == ["Start", "Use", "Experiments", "Tables", "Care"]
+    targets = set(re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[1].split())
+    assert set(re.findall(r"^  ([a-z-]+) +\w", said, re.MULTILINE)) == targets
+    assert targets == set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    assert said.splitlines()[-1].startswith("Next: `make setup`")
+
+
+def test_make_setup_installs_and_runs_no_stage():
+    commands = make("--dry-run", "--always-make", "setup").splitlines()
+    assert any(command.startswith("pip install") and "requirements.lock" in command for command in commands)
+    assert not [
+        command for command in commands if re.match(r"dvc (?!config)|python -m hybridvae (?!plots-page)", command)
+    ]
+    assert "python -m hybridvae recommend --history 50,181" in commands[-1], "it says the next step"
+
+
 def test_the_citation_has_what_the_format_requires_and_the_version_of_the_last_release():
     assert {"cff-version", "message", "title", "authors"} <= set(CITATION)
     assert CITATION["cff-version"] == "1.2.0" and all(author["name"] for author in CITATION["authors"])
@@ -80,12 +104,19 @@ def test_the_citation_has_what_the_format_requires_and_the_version_of_the_last_r
     assert CITATION["version"] == released[0]
 
 
+def test_a_released_version_is_that_of_the_citation_and_one_in_the_making_comes_after_it():
+    assert "version" in PROJECT["dynamic"], "pyproject.toml has it from the package"
+    numbers, _, making = hybridvae.__version__.partition(".dev")
+    ours, cited = (tuple(map(int, version.split("."))) for version in (numbers, CITATION["version"]))
+    assert ours > cited if making else ours == cited
+
+
 def test_the_changelog_names_the_version_of_the_code():
     assert f"version {hybridvae.__version__}" in CHANGES or f"## [{hybridvae.__version__}]" in CHANGES
 
 
 def test_the_guide_is_one_page_and_names_every_room_in_the_order_of_imports():
-    assert len(GUIDE.splitlines()) <= 135
+    assert len(GUIDE.splitlines()) <= 150
     table = re.findall(r"^\| (`.*?) \|", GUIDE, re.MULTILINE)
     places = [place.strip("`") for row in table for place in row.split(", ")]
     rooms = [place.rstrip("/") for place in places if place.endswith("/")]

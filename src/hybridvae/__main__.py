@@ -1,6 +1,7 @@
 """The command line: `python -m hybridvae --help`."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import indent
 
@@ -12,74 +13,121 @@ from hybridvae.errors import BadParameterError, UnreadableFileError, in_one_sent
 from hybridvae.files import cache_folder, sha256_of, write_text
 from hybridvae.progress import standard_output, warn
 
+_PROGRAM = "python -m hybridvae"
+
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m hybridvae", description="Helpers around the DVC stages.")
+    parser = argparse.ArgumentParser(
+        prog=_PROGRAM,
+        description="`dvc repro` computes; these commands prepare, show and use what it computes.",
+        epilog=f"example, after `dvc pull`:\n  {_PROGRAM} recommend --history 50,181\n\n"
+        f"`{_PROGRAM} COMMAND --help` explains a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    source = commands.add_parser("source", help="print the block of sources.yaml that declares your files")
-    source.add_argument("reviews", help="path or http(s) address of the reviews (JSON lines, CSV, Parquet)")
-    source.add_argument("metadata", nargs="?", help="path or address of the item metadata")
-    source.add_argument("--name", default="my-data", help="name of the data set (default: %(default)s)")
-    source.set_defaults(command=_source)
+    def add(
+        command: Callable[[argparse.Namespace], None], name: str, says: str, example: str
+    ) -> argparse.ArgumentParser:
+        """A command with the line in the list of all, which is also its description, and an example of its use."""
+        one = commands.add_parser(
+            name,
+            help=says,
+            description=f"{says[0].upper()}{says[1:]}.",
+            epilog=f"example:\n  {_PROGRAM} {name} {example}".rstrip(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        one.set_defaults(command=command)
+        return one
 
-    amazon = commands.add_parser(
-        "from-amazon-2014", help="make of Amazon's 5-core files of 2014 those that sources.yaml declares"
+    source = add(
+        _source,
+        "source",
+        "look into your files, and print the block for sources.yaml that declares them",
+        "reviews.jsonl.gz items.jsonl --name my-shop",
+    )
+    source.add_argument("reviews", help="path or http(s) address of the reviews: JSON lines, CSV or Parquet")
+    source.add_argument("metadata", nargs="?", help="path or address of the item metadata, in the same form")
+    source.add_argument("--name", default="my-data", help="name of the data set (default: %(default)s)")
+
+    amazon = add(
+        _from_amazon_2014,
+        "from-amazon-2014",
+        "make of Amazon's 5-core files of 2014 those that sources.yaml declares",
+        "reviews_Beauty_5.json.gz meta_Beauty.json.gz --out amazon --drop-text",
     )
     amazon.add_argument("reviews", type=Path, help="for instance reviews_Beauty_5.json.gz")
     amazon.add_argument("metadata", type=Path, nargs="?", help="for instance meta_Beauty.json.gz")
     amazon.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where they are written")
     amazon.add_argument("--drop-text", action="store_true", help="leave titles and texts of reviews empty")
-    amazon.set_defaults(command=_from_amazon_2014)
 
-    table = commands.add_parser("table", help="print the comparison of the models, from the metrics files")
-    table.add_argument("--metrics", type=Path, default=Path("metrics"))
-    table.set_defaults(command=_table)
+    synthetic = add(
+        _synthesize,
+        "synthesize",
+        "write invented reviews and metadata, as many as you want, to see how cost grows",
+        "--rows 1_000_000 --items 20_000 --out invented",
+    )
+    synthetic.add_argument("--rows", type=int, required=True, metavar="N", help="reviews, a million in a file")
+    synthetic.add_argument("--items", type=int, default=20_000, metavar="N", help="(default: %(default)s)")
+    synthetic.add_argument("--seed", type=int, default=1, metavar="N", help="(default: %(default)s)")
+    synthetic.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where they are written")
 
-    tune = commands.add_parser(
-        "tune", help="run a grid of params.yaml on DVC's queue; its winner goes into params.yaml"
+    table = add(_table, "table", "print how good the models are, from the files of the last `dvc repro`", "")
+    table.add_argument("--metrics", type=Path, default=Path("metrics"), help="their folder (default: %(default)s)")
+
+    tune = add(
+        _tune,
+        "tune",
+        "try the configurations of a grid; the best one goes into params.yaml",
+        "ease --dataset beauty --configurations 8",
     )
     tune.add_argument("models", nargs="*", default=["hybridvae"], metavar="MODEL", help="(default: hybridvae)")
     tune.add_argument("--dataset", help="set `dataset` in params.yaml first (default: what is there)")
-    tune.add_argument("--grid", default="search", help="a block of `grid`: search or specified (default: %(default)s)")
-    tune.add_argument("--configurations", type=int, metavar="N", help="at most (default: the grid's budget, or all)")
-    tune.add_argument("--minutes", type=float, metavar="N", help="that the fits may take together (default: likewise)")
-    tune.add_argument("--jobs", type=int, default=2, metavar="N", help="at a time (default: %(default)s)")
-    tune.set_defaults(command=_tune)
+    tune.add_argument("--grid", default="search", help="block of `grid` in params.yaml (default: %(default)s)")
+    tune.add_argument("--configurations", type=int, metavar="N", help="try N at most (default: what the grid says)")
+    tune.add_argument(
+        "--minutes", type=float, metavar="N", help="begin none after N minutes of fits (default: likewise)"
+    )
+    tune.add_argument("--jobs", type=int, default=2, metavar="N", help="run N at a time (default: %(default)s)")
 
-    experiments = commands.add_parser(
-        "experiments", help="print the experiments of this clone side by side, and means over seeds"
+    experiments = add(
+        _experiments, "experiments", "print the experiments of a model side by side, and means over seeds", "ease"
     )
     experiments.add_argument("model", nargs="?", default="hybridvae", metavar="MODEL", help="(default: %(default)s)")
-    experiments.set_defaults(command=_experiments)
 
-    mend = commands.add_parser("mend", help="put right what a DVC that was killed has left half written")
-    mend.set_defaults(command=_mend)
+    add(_mend, "mend", "repair what DVC left half written when it was killed", "")
 
-    page = commands.add_parser("plots-page", help="write the page that `dvc plots` opens without a network")
-    page.add_argument("path", type=Path)
-    page.set_defaults(command=_plots_page)
+    page = add(
+        _plots_page,
+        "plots-page",
+        "write the page on which `dvc plots` shows charts without a network",
+        ".venv/plots.html",
+    )
+    page.add_argument("path", type=Path, help="the file to write; `dvc config --local plots.html_template` names it")
 
-    docs = commands.add_parser("docs", help="write the committed results into the README and docs/benchmarks")
+    docs = add(_docs, "docs", "write the committed results into README.md and docs/", "")
     docs.add_argument("--root", type=Path, default=Path(), help="the repository (default: this folder)")
-    docs.set_defaults(command=_docs)
 
-    report = commands.add_parser("report", help="write the results of the last `dvc repro` as one HTML file")
+    report = add(_report, "report", "write the results of the last `dvc repro` as one HTML file", "report.html")
     report.add_argument("path", type=Path, nargs="?", default=Path("plots/report.html"), help="(default: %(default)s)")
-    report.set_defaults(command=_report)
 
-    recommend = commands.add_parser("recommend", help="print the best items for a history, by a trained model")
+    recommend = add(
+        _recommend,
+        "recommend",
+        "print the best items for a history, by a trained model",
+        "--history 50,181 --top-k 5 --model ease",
+    )
     recommend.add_argument("--history", required=True, help="item ids, divided by commas, the latest last")
     recommend.add_argument("--top-k", type=_above_zero, default=10, metavar="N", help="(default: %(default)s)")
     recommend.add_argument("--model", default="hybridvae", help="(default: %(default)s)")
-    recommend.add_argument("--checkpoint", type=Path, help="a folder that `train` wrote (default: that of --model)")
-    recommend.set_defaults(command=_recommend)
+    recommend.add_argument(
+        "--checkpoint", type=Path, metavar="FOLDER", help="one that the stage `train` wrote (default: that of --model)"
+    )
 
-    serve = commands.add_parser("serve", help="answer requests for recommendations over HTTP")
+    serve = add(_serve, "serve", "recommend over HTTP, with a page to try it", "--model ease --port 8080")
     serve.add_argument("--model", default="hybridvae", help="the one that answers by default (default: %(default)s)")
     serve.add_argument("--host", default="127.0.0.1", help="(default: %(default)s, this machine alone)")
     serve.add_argument("--port", type=_port, default=8000, help="(default: %(default)s)")
-    serve.set_defaults(command=_serve)
 
     return parser
 
@@ -128,6 +176,13 @@ def _source(arguments: argparse.Namespace) -> None:
         block |= {role: location if remote == {True} else str(path), f"{role}_sha256": sha256_of(path)}
     written = yaml.safe_dump({arguments.name: block}, sort_keys=False, allow_unicode=True, width=10_000)
     print(indent("\n".join([*found, written]), "  "), end="")
+
+
+def _synthesize(arguments: argparse.Namespace) -> None:
+    from hybridvae.data.synthetic import Size, synthesize
+
+    files = synthesize(arguments.out, Size(arguments.rows, arguments.items), seed=arguments.seed)
+    print(f"wrote {arguments.rows:,} reviews into {len(files)} files, and metadata, in {arguments.out}")
 
 
 def _from_amazon_2014(arguments: argparse.Namespace) -> None:

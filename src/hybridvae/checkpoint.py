@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 from pyarrow.lib import ArrowException
 from safetensors import SafetensorError
 
@@ -154,23 +155,73 @@ def users_sha256(interactions: Interactions) -> str:
 
 
 def model_card(name: str, model: Recommender, interactions: Interactions, origin: Origin) -> str:
-    """The Markdown that says what a fitted model is, what it was fitted on, how good it is and how to load it."""
+    """The Markdown that says what a fitted model is, what it was fitted on, how good it is and how to load it.
+
+    It begins with metadata in YAML, as Hugging Face reads them. No seconds are in it: what `train` writes is the same
+    in each run.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     about = (sys.modules[type(model).__module__].__doc__ or name).strip().split("\n\n")[0]
+    title = about.partition(":")[0]
     example = interactions.items[top_k(interactions.item_counts[None], 3)[0]].tolist()
     template = Environment(loader=PackageLoader("hybridvae"), undefined=StrictUndefined, keep_trailing_newline=True)
     return template.get_template("model_card.md.j2").render(
+        metadata=yaml.safe_dump(_metadata(name, title, origin), sort_keys=False, allow_unicode=True, width=120),
         name=name,
-        title=about.partition(":")[0],
+        title=title,
         about=about,
         users=interactions.n_users,
         items=interactions.n_items,
         positives=interactions.positives.nnz,
         folds_in=model.folds_in,
+        device=getattr(getattr(model, "device", None), "type", "cpu"),
         hashes={key: value for key, value in origin.source.items() if key.endswith("sha256")},
         protocols={name: titles(name, origin.validation).sentence for name in READING_ORDER},
         interval=lambda figure: f"{figure['mean']:.4f} ({figure['low']:.4f}-{figure['high']:.4f})",
         example=example,
         **vars(origin),
     )
+
+
+def _metadata(name: str, title: str, origin: Origin) -> dict[str, Any]:
+    """What Hugging Face reads at the top of a card. It has no `pipeline_tag`, as none stands for recommendation."""
+    reads_text = bool(origin.text_fields)
+    about: dict[str, Any] = {
+        "library_name": "hybridvae",
+        "license": "other",  # the code's licence is MIT; the terms of the data bind whoever uses what was learned
+        "license_name": "terms-of-the-data",
+        "license_link": "README.md#data",
+        "datasets": [origin.dataset],
+    }
+    if reads_text and (encoder := _on_the_hub(origin.text_encoder)) is not None:
+        about["base_model"] = encoder
+    about["metrics"] = ["ndcg", "recall"]
+    about["tags"] = ["recommender", "collaborative-filtering", *(["sentence-transformers"] if reads_text else []), name]
+    figures = [
+        {
+            "type": metric.partition("@")[0],
+            "name": f"{words}, {titles(protocol, origin.validation).sentence}",
+            "value": round(origin.validation[protocol][metric]["mean"], 4),
+        }
+        for protocol in READING_ORDER
+        if protocol in origin.validation
+        for metric, words in (("ndcg@10", "NDCG@10"), ("recall@10", "Recall@10"))
+    ]
+    result = {
+        "task": {"type": "recommendation", "name": "Top-N recommendation"},
+        "dataset": {
+            "type": origin.dataset,
+            "name": f"{origin.dataset}, {origin.split} split, validation part",
+            "split": "validation",
+        },
+        "metrics": figures,
+    }
+    return about | {"model-index": [{"name": f"{title} on {origin.dataset}", "results": [result]}]}
+
+
+def _on_the_hub(encoder: str) -> str | None:
+    """The full name of a text encoder there; None for a folder."""
+    if encoder.startswith((".", "/", "~")) or encoder.count("/") > 1 or Path(encoder).is_dir():
+        return None
+    return encoder if "/" in encoder else f"sentence-transformers/{encoder}"

@@ -37,7 +37,7 @@ def drop_figures_of_others(root: Path, running: str) -> list[Path]:
             continue
         for path, is_metric in pipeline.shown(name):
             file = root / path
-            if not file.is_file() or any(_within(path, folder) for folder in read):
+            if not file.is_file() or any(within(path, folder) for folder in read):
                 continue
             if not is_metric:
                 file.unlink()
@@ -92,12 +92,12 @@ class _Pipeline:
 
     def outs(self, name: str) -> list[str]:
         """What a stage makes."""
-        return [_path(out) for kind in ("outs", "metrics", "plots") for out in self.stages[name].get(kind, [])]
+        return [path_of(out) for kind in ("outs", "metrics", "plots") for out in self.stages[name].get(kind, [])]
 
     def shown(self, name: str) -> Iterator[tuple[str, bool]]:
         """The files of a stage that DVC shows, and whether they are metrics and not plots."""
         for kind in ("outs", "metrics", "plots"):
-            for path in map(_path, self.stages[name].get(kind, [])):
+            for path in map(path_of, self.stages[name].get(kind, [])):
                 if kind != "outs" or path in self._plotted:
                     yield path, kind == "metrics"
 
@@ -105,7 +105,7 @@ class _Pipeline:
         """Whether no parameter, code or data of a stage, or of the model's stages before it, is another than it had."""
         if name not in self._fresh:
             # Of a stage before the models it is not known yet whether it will make anything else when it runs again.
-            before = {maker for dep in self.deps(name) for path, maker in self._makers.items() if _within(path, dep)}
+            before = {maker for dep in self.deps(name) for path, maker in self._makers.items() if within(path, dep)}
             models = sorted(maker for maker in before if "@" in maker)
             self._fresh[name] = self._is_as_locked(name) and all(map(self.is_fresh, models))
         return self._fresh[name]
@@ -140,9 +140,11 @@ def _filled(template: Any, values: Mapping[str, Any]) -> Any:
     return [_filled(value, values) for value in template] if isinstance(template, list) else template
 
 
-def _path(out: str | Mapping[str, Any]) -> str:
+def path_of(out: str | Mapping[str, Any]) -> str:
+    """The path of an output in dvc.yaml, which stands alone or before its options."""
     return out if isinstance(out, str) else next(iter(out))
 
 
-def _within(path: str, folder: str) -> bool:
+def within(path: str, folder: str) -> bool:
+    """Whether a path is a folder, or lies in it."""
     return path == folder or path.startswith(f"{folder}/")

@@ -5,10 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from boards import checkerboard, fitted, interactions_of
 from conftest import ROOT
 
-from hybridvae.checkpoint import Origin, read_checkpoint, write_checkpoint
+from hybridvae.checkpoint import Origin, model_card, read_checkpoint, write_checkpoint
 from hybridvae.errors import UnreadableFileError
 from hybridvae.models import Context
 from hybridvae.recommendations import Recommendations
@@ -24,6 +25,68 @@ def checkpoint(tmp_path):
     origin = Origin("boards", "temporal", 1, {}, {}, {}, (), "", VALIDATION)
     write_checkpoint(tmp_path / "ease", "ease", fitted("ease", known), known, origin)
     return tmp_path / "ease", known
+
+
+def card_of(name, origin):
+    known = interactions_of(checkerboard())
+    return model_card(name, fitted(name, known), known, origin)
+
+
+def metadata_of(card):
+    """What stands at the top, between two lines of ---."""
+    _, front, rest = card.split("---\n", 2)
+    assert rest.startswith("\n# ")
+    return yaml.safe_load(front)
+
+
+def test_a_card_begins_with_the_metadata_that_hugging_face_reads():
+    figures = VALIDATION | {"sampled": {"ndcg@10": FIGURE | {"mean": 0.61239}, "recall@10": FIGURE}}
+    figures["negatives"] = {"min": 99, "max": 99}
+    origin = Origin("boards", "temporal", 1, {"licence": "mine: all"}, {}, {}, ("title",), "all-MiniLM-L6-v2", figures)
+    card = card_of("ease", origin)
+    metadata = metadata_of(card)
+    assert metadata | {"model-index": []} == {
+        "library_name": "hybridvae",
+        "license": "other",
+        "license_name": "terms-of-the-data",
+        "license_link": "README.md#data",
+        "datasets": ["boards"],
+        "base_model": "sentence-transformers/all-MiniLM-L6-v2",
+        "metrics": ["ndcg", "recall"],
+        "tags": ["recommender", "collaborative-filtering", "sentence-transformers", "ease"],
+        "model-index": [],
+    }
+    [model] = metadata["model-index"]
+    [result] = model["results"]
+    assert model["name"] == "EASE on boards" and result["dataset"]["split"] == "validation"
+    assert [(one["type"], one["name"], one["value"]) for one in result["metrics"]] == [
+        ("ndcg", "NDCG@10, full ranking", 0.5),
+        ("recall", "Recall@10, full ranking", 0.5),
+        ("ndcg", "NDCG@10, among 99 sampled negatives", 0.6124),
+        ("recall", "Recall@10, among 99 sampled negatives", 0.5),
+    ]
+    assert "Fitted on a CPU." in card and "## Data" in card and "- licence: mine: all" in card
+
+
+@pytest.mark.parametrize(
+    ("fields", "encoder", "base"),
+    [
+        ((), "all-MiniLM-L6-v2", None),
+        (("title",), "intfloat/e5-small", "intfloat/e5-small"),
+        (("title",), "./mine", None),
+        (("title",), "models/of/mine", None),
+    ],
+)
+def test_a_card_names_the_text_encoder_where_the_model_reads_text_and_others_can_get_it(fields, encoder, base):
+    card = card_of("ease", Origin("boards", "temporal", 1, {}, {}, {}, fields, encoder, VALIDATION))
+    assert metadata_of(card).get("base_model") == base
+
+
+def test_hugging_faces_own_reader_takes_the_metadata():
+    cards = pytest.importorskip("huggingface_hub.repocard")
+    card = cards.ModelCard(card_of("ease", Origin("boards", "temporal", 1, {}, {}, {}, (), "", VALIDATION)))
+    assert [one.metric_value for one in card.data.eval_results] == [0.5, 0.5]
+    assert card.data.license == "other" and card.data.library_name == "hybridvae"
 
 
 def flip(path):

@@ -16,7 +16,8 @@ from hybridvae.reporting.documents import (
     pairs_overview,
     processors_table,
 )
-from hybridvae.reporting.markdown import gain_with_p, with_sections
+from hybridvae.reporting.markdown import LEGEND, gain_with_p, plain_report, with_sections
+from hybridvae.reporting.results import compared
 
 
 def a_report(dataset="shop", split="temporal"):
@@ -58,7 +59,9 @@ def a_report(dataset="shop", split="temporal"):
 def test_the_page_of_a_benchmark():
     page = benchmark_page(a_report(), ["toys-comparison.svg", "toys-slices.svg"])
     assert page.startswith("# shop, temporal split\n")
-    assert "| HybridVAE | 0.4000 (0.3900-0.4100) |" in page and "0.0123" in page
+    assert "| model | NDCG@10, full (95 % interval) | Recall@10, full | p, full | NDCG@10, among 30 to 50 (95" in page
+    assert "| HybridVAE | 0.2000 (0.1900-0.2100) | 0.2000 | - | 0.4000 (0.3900-0.4100) | 0.2000 | - | 0.50 |" in page
+    assert "| Item-KNN | 0.1000 (0.0900-0.1100) | 0.1000 | 0.0123 | 0.2000 (" in page
     assert "| Item-KNN | 0.1000 ± 0.1414 | 0.1000 ± 0.0000 | 2 | 3 | k 20 | 12 |" in page
     assert "history of under 5 (2 users)" in page and "head (3 targets)" in page
 
@@ -88,6 +91,45 @@ def test_the_page_of_a_benchmark_with_pairs_has_them_first():
     assert "## Does text pay?\n\nA pair is" in first and "![toys-pairs.svg](figures/toys-pairs.svg)" in first
     assert f"| autoencoder | Mult-VAE | HybridVAE | {A_PAIR} | {A_PAIR} |" in first and "→" not in rest
     assert "Does text pay" not in benchmark_page(a_report(), ["toys-comparison.svg", "toys-slices.svg"])
+
+
+def test_the_table_in_a_terminal_has_the_pairs_first_and_the_full_ranking_first():
+    models = a_report()["models"]
+    tests = {protocol: {"itemknn": {"p_holm": 0.0123}} for protocol in ("sampled", "full")}
+    assert plain_report(models, tests, the_pairs("sampled", "full")).splitlines() == [
+        "Does text pay? NDCG@10, full ranking",
+        "",
+        "family          without text         with text       gain (95 % interval)       p",
+        "-----------  ---------------  ----------------  -------------------------  ------",
+        "autoencoder  Mult-VAE 0.2000  HybridVAE 0.2500  +25.0% (+10.0% to +40.0%)  0.0200",
+        "",
+        "Does text pay? NDCG@10, among 30 to 50 sampled negatives",
+        "",
+        "family          without text         with text       gain (95 % interval)       p",
+        "-----------  ---------------  ----------------  -------------------------  ------",
+        "autoencoder  Mult-VAE 0.2000  HybridVAE 0.2500  +25.0% (+10.0% to +40.0%)  0.0200",
+        "",
+        "All models",
+        "",
+        "                             full  Recall                  among 30 to 50  Recall        ",
+        "model        NDCG@10 and interval     @10       p    NDCG@10 and interval     @10       p",
+        "---------  ----------------------  ------  ------  ----------------------  ------  ------",
+        "HybridVAE  0.2000 (0.1900-0.2100)  0.2000       -  0.4000 (0.3900-0.4100)  0.2000       -",
+        "Item-KNN   0.1000 (0.0900-0.1100)  0.1000  0.0123  0.2000 (0.1900-0.2100)  0.1000  0.0123",
+        "",
+        LEGEND,
+    ]
+    assert plain_report(models, {}, {}).startswith("All models\n\n"), "without a pair, and without HybridVAE"
+
+
+@pytest.mark.parametrize("split", ["temporal", "cold_items"])
+def test_the_table_in_a_terminal_is_at_most_100_columns_wide(split):
+    models, tests, pairs = compared(ROOT / "metrics")
+    if split == "cold_items":
+        models = {name: of_model | {"cold": of_model["full"]} for name, of_model in models.items()}
+    lines = plain_report(models, tests, pairs).splitlines()
+    assert lines[0] == "Does text pay? NDCG@10, full ranking"
+    assert max(map(len, lines)) <= 100 and sum(line.startswith("SASRec with text ") for line in lines) in (1, 3)
 
 
 def test_the_overview_of_pairs_has_a_row_for_each_data_set_and_family():

@@ -81,11 +81,17 @@ def plain(table: pd.DataFrame) -> str:
     return str(table.to_string(index=False, na_rep="", formatters=figures))
 
 
+def validation_figure(repository: Repository, model: str, revision: str) -> float | None:
+    """NDCG@10 by full ranking on the validation part, of a model's fit in a revision; None where it has none."""
+    # The file holds nothing else. Its key had the model's name once.
+    return next(iter(repository.yaml(f"metrics/tuning/{model}.json", revision).values()), None)
+
+
 def _row(repository: Repository, model: str, revision: str, stages: Mapping[str, Any]) -> Block | None:
     """What a revision with these stages in its lock says of a model; None where its fit is of other parameters."""
     params = repository.yaml("params.yaml", revision)
     done = list(_up_to_date(stages, params, model))
-    figure = repository.yaml(f"metrics/tuning/{model}.json", revision).get(f"{model} {VALIDATION}")
+    figure = validation_figure(repository, model, revision)
     if "validate" not in done or figure is None:
         return None
     blocks = {key: value for key, value in params.items() if key not in _ASIDE and key not in params["models"]}

@@ -5,6 +5,9 @@ from pathlib import Path
 from hybridvae.files import write_text
 
 # DVC puts its plots where {plot_divs} is. Its own scripts, three addresses on the web, would go where {scripts} is.
+# A chart of `template: hidden`, and one of a file that no revision has, would take the place of one.
+_EMBED = """window.vegaEmbed = (where, spec) =>
+  spec.data && !spec.usermeta?.hidden ? vegaEmbed(where, spec) : document.querySelector(where).remove();"""
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -36,5 +39,5 @@ def write_page(path: Path) -> None:
     written_for = [version for version in versions if version.startswith("5.")]
     write_text(
         path,
-        _PAGE % vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=(written_for or versions)[-1]),
+        _PAGE % vl_convert.javascript_bundle(_EMBED, vl_version=(written_for or versions)[-1]),
     )

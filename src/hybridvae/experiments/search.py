@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from hybridvae.config import Block, changed, value_at
 from hybridvae.costs import read_costs
-from hybridvae.experiments.listing import VALIDATION
+from hybridvae.experiments.listing import validation_figure
 from hybridvae.experiments.queue import Queue, Run
 from hybridvae.files import cache_folder, sha256_of
 from hybridvae.models import Context, create
@@ -187,9 +187,7 @@ class Search:
         """Validation NDCG@10, full ranking; None where the trial has none."""
         if outcome.revision is None:
             return None
-        model = outcome.trial.model
-        figure: float = self.repository.yaml(f"metrics/tuning/{model}.json", outcome.revision)[f"{model} {VALIDATION}"]
-        return figure
+        return validation_figure(self.repository, outcome.trial.model, outcome.revision)
 
     def _as_run(self, trial: Trial) -> Run:
         """A trial as DVC's queue takes it: what is set already need not be set, and what is not there is added."""

@@ -9,7 +9,8 @@ import pandas as pd
 
 from hybridvae.errors import UnreadableFileError
 from hybridvae.evaluation.protocols import ABLATED, READING_ORDER, ProtocolName, titles
-from hybridvae.files import read_json
+from hybridvae.files import read_json, read_yaml
+from hybridvae.reporting.compute import compute_page
 from hybridvae.reporting.figure_data import (
     ablation_frame,
     comparison_frame,
@@ -32,7 +33,8 @@ from hybridvae.reporting.markdown import (
     table,
     with_sections,
 )
-from hybridvae.reporting.model_titles import TITLES, title_of
+from hybridvae.reporting.model_titles import title_of
+from hybridvae.reporting.pipeline import mermaid
 from hybridvae.reporting.results import compared
 
 Report = dict[str, Any]
@@ -58,11 +60,16 @@ def documents(root: Path) -> dict[Path, str]:
         UnreadableFileError: no page has the markers of a section, or no comparison was made yet.
     """
     folder = root / "docs" / "benchmarks"
-    reports = [read_json(path) for path in sorted(folder.glob("*.json"))]
+    named = _read_all(folder)
+    reports = list(named.values())
     texts = _pages(folder, reports)
+    if named:
+        texts[root / "docs" / "compute.md"] = compute_page(named, _read_all(folder / "tuning"))
     sections = _sections(root, reports)
     pages = {
-        path: path.read_text(encoding="utf-8") for path in (root / "README.md", *sorted((root / "docs").glob("*.md")))
+        path: path.read_text(encoding="utf-8")
+        for path in (root / "README.md", *sorted((root / "docs").glob("*.md")))
+        if path not in texts
     }
     for name in sections:
         if not any(marker(name)[0] in page for page in pages.values()):
@@ -72,6 +79,11 @@ def documents(root: Path) -> dict[Path, str]:
         inside = "" if path.parent == root else f"{path.parent.relative_to(root).as_posix()}/"
         texts[path] = with_sections(page, sections, folder=inside)
     return texts
+
+
+def _read_all(folder: Path) -> dict[str, Report]:
+    """The JSON files of a folder by their names without the ending, in order."""
+    return {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
 
 
 def _pages(folder: Path, reports: list[Report]) -> dict[Path, str]:
@@ -103,6 +115,8 @@ def _sections(root: Path, reports: list[Report]) -> dict[str, str]:
         "pairs": pairs_overview(paired) if paired else "",
         "results": _results(root, explained=bool(paired)),
     }
+    if (root / "dvc.yaml").is_file():
+        sections["pipeline"] = mermaid(read_yaml(root / "dvc.yaml")["stages"])
     for section, temporal in (("benchmarks", True), ("splits", False)):
         if chosen := [report for report in benchmarks if (report["split"] == "temporal") == temporal]:
             sections[section] = overview(chosen)
@@ -244,7 +258,7 @@ def benchmark_page(report: Report, drawn: list[str]) -> str:
                 "## Comparison",
                 "",
                 shown["comparison"],
-                comparison_table(models, tests, TITLES),
+                comparison_table(models, tests),
                 "## Seeds and configurations",
                 "",
                 "NDCG@10, mean and standard deviation over seeds. Seconds are those of the final fit, on "

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import pandas as pd
-
 from hybridvae.errors import UnreadableFileError
 from hybridvae.evaluation.comparison import Pairs, metrics_table
 from hybridvae.evaluation.protocols import READING_ORDER, ProtocolName, shared_protocols, titles
@@ -57,39 +55,51 @@ def marker(name: str) -> tuple[str, str]:
     return f"<!-- {name}: begin (written by `make docs`) -->", f"<!-- {name}: end -->"
 
 
+LEGEND = "Intervals: 95 %, over users. p: paired permutation test after Holm; of models, against HybridVAE."
+
+
 def plain_report(
     metrics: dict[str, dict[str, Any]], tests: dict[str, dict[str, dict[str, float]]], pairs: Pairs
 ) -> str:
-    """The comparison for a terminal: the pairs, if there are any, the table of means, then one line a test."""
+    """The comparison for a terminal: the pairs, if there are any, then all models; the full ranking comes first.
+
+    It is at most 100 columns wide, unless a model has a name of more than 20 letters.
+    """
+    judged = next(iter(metrics.values()))
+    parts = []
+    for protocol in paired_protocols([pairs]):
+        rows = [_plain_pair(family, pair) for family, pair in pairs[protocol].items()]
+        head = ["family", "without text", "with text", "gain (95 % interval)", "p"]
+        parts.append(f"Does text pay? NDCG@10, {titles(protocol, judged).sentence}\n\n{aligned(head, rows)}")
+    protocols = _shared_in_reading_order(metrics)
+    # Three rankings, as of a split by items, do not fit beside each other.
+    for together in [protocols] if len(protocols) <= 2 else [[protocol] for protocol in protocols]:
+        rows = [[title_of(model), *_cells(model, metrics, tests, together)] for model in metrics_table(metrics).index]
+        head = ["\nmodel"]
+        for protocol in together:
+            head += [f"{titles(protocol, judged).column}\nNDCG@10 and interval", "Recall\n@10", "\np"]
+        parts.append(f"All models\n\n{aligned(head, rows)}")
+    return "\n\n".join([*parts, LEGEND])
+
+
+def aligned(head: list[str], rows: list[list[str]]) -> str:
+    """A table for a terminal: the first column to the left and the others to the right, two spaces between them.
+
+    Args:
+        head: each may have several lines, of all the same number.
+    """
+    heads = [list(line) for line in zip(*(cell.split("\n") for cell in head), strict=True)]
+    widths = [max(map(len, column)) for column in zip(*heads, *rows, strict=True)]
     lines = []
-    if pairs:
-        lines += [_plain_pairs(pairs, next(iter(metrics.values()))), ""]
-    lines.append(metrics_table(metrics).to_string(float_format="{:.4f}".format))
-    for protocol, of_protocol in tests.items():
-        for model, test in of_protocol.items():
-            lines.append(
-                f"HybridVAE against {model}, {protocol} NDCG@10: {test['relative']:+.1%}, "
-                f"d = {test['effect_size']:.2f}, p = {test['p_holm']:.4f} after Holm"
-            )
+    for first, *others in [*heads, ["-" * width for width in widths], *rows]:
+        right = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
+        lines.append("  ".join([first.ljust(widths[0]), *right]))
     return "\n".join(lines)
 
 
-def _plain_pairs(pairs: Pairs, judged: Mapping[str, Any]) -> str:
-    rows = [
-        {
-            "family": family,
-            "without text": title_of(pair["without"]["model"]),
-            "with text": title_of(pair["with_text"]["model"]),
-            "ranking": titles(protocol, judged).column,
-            "NDCG@10": _means(pair).replace("→", "->"),  # not every terminal has the arrow
-            "gain (95 % interval)": gain_of(pair),
-            "p": f"{pair['p_holm']:.4f}",
-        }
-        for protocol in paired_protocols([pairs])
-        for family, pair in pairs[protocol].items()
-    ]
-    head = "Does text pay? Each family without it and with it; p after Holm"
-    return f"{head}\n{pd.DataFrame(rows).to_string(index=False)}"
+def _plain_pair(family: str, pair: Mapping[str, Any]) -> list[str]:
+    models = [f"{title_of(pair[side]['model'])} {pair[side]['mean']:.4f}" for side in ("without", "with_text")]
+    return [family, *models, gain_of(pair), f"{pair['p_holm']:.4f}"]
 
 
 def pairs_table(pairs: Pairs, judged: Mapping[str, Any]) -> str:
@@ -176,27 +186,36 @@ def _means(pair: Mapping[str, Any]) -> str:
     return f"{pair['without']['mean']:.4f} → {pair['with_text']['mean']:.4f}"
 
 
-def comparison_table(
-    metrics: dict[str, dict[str, Any]],
-    tests: dict[str, dict[str, dict[str, float]]],
-    titles: dict[str, str] | None = None,
-) -> str:
-    """The comparison as a Markdown table: means, intervals, Holm-corrected p."""
-    protocols = shared_protocols(metrics.values())
+def comparison_table(metrics: dict[str, dict[str, Any]], tests: dict[str, dict[str, dict[str, float]]]) -> str:
+    """The comparison as a Markdown table: by each protocol mean, interval, recall and Holm-corrected p; coverage."""
+    protocols = _shared_in_reading_order(metrics)
+    judged = next(iter(metrics.values()))
     head = ["model"]
+    for word in (titles(protocol, judged).column for protocol in protocols):
+        head += [f"NDCG@10, {word} (95 % interval)", f"Recall@10, {word}", f"p, {word}"]
+    rows = [
+        [title_of(model), *_cells(model, metrics, tests, protocols), f"{metrics[model]['full']['coverage@10']:.2f}"]
+        for model in metrics_table(metrics).index.astype(str)
+    ]
+    return table([*head, "coverage"], rows)
+
+
+def _shared_in_reading_order(metrics: Mapping[str, Mapping[str, Any]]) -> list[ProtocolName]:
+    shared = shared_protocols(metrics.values())
+    return [protocol for protocol in READING_ORDER if protocol in shared]
+
+
+def _cells(
+    model: str,
+    metrics: Mapping[str, Mapping[str, Any]],
+    tests: Mapping[str, Mapping[str, Mapping[str, float]]],
+    protocols: Iterable[ProtocolName],
+) -> list[str]:
+    """Of a model, by each protocol: NDCG@10 with its interval, Recall@10, and p of HybridVAE against it."""
+    cells = []
     for protocol in protocols:
-        head += [f"{protocol} NDCG@10 (95 % interval)", f"{protocol} Recall@10"]
-    head += [f"p, {protocol}" for protocol in protocols] + ["coverage"]
-    rows = []
-    for model in metrics_table(metrics).index:
-        cells = [(titles or {}).get(model, model)]
-        for protocol in protocols:
-            value = metrics[model][protocol]["ndcg@10"]
-            cells.append(f"{value['mean']:.4f} ({value['low']:.4f}-{value['high']:.4f})")
-            cells.append(f"{metrics[model][protocol]['recall@10']['mean']:.4f}")
-        for protocol in protocols:
-            test = tests.get(protocol, {}).get(model)
-            cells.append(f"{test['p_holm']:.4f}" if test else "-")
-        cells.append(f"{metrics[model]['full']['coverage@10']:.2f}")
-        rows.append(cells)
-    return table(head, rows)
+        figures, test = metrics[model][protocol], tests.get(protocol, {}).get(model)
+        value = figures["ndcg@10"]
+        cells.append(f"{value['mean']:.4f} ({value['low']:.4f}-{value['high']:.4f})")
+        cells += [f"{figures['recall@10']['mean']:.4f}", f"{test['p_holm']:.4f}" if test else "-"]
+    return cells
