@@ -40,6 +40,7 @@ from hybridvae.experiments.tuning import Limits, grid_names, trials_of
 from hybridvae.experiments.workspace import workspace
 from hybridvae.files import read_json, write_json
 from hybridvae.models import Context, create
+from hybridvae.refusal import KEY
 
 REFERENCE = "hybridvae"
 STAGES = ("validate", "train", "evaluate")
@@ -78,11 +79,13 @@ def benchmark(arguments: argparse.Namespace) -> None:
             f"{wanted} does not exist: run the benchmark of the temporal split, with tuning, first."
         )
     tried = tried_before(tuning, raw_sha256, params["grid"]["search"]) if strategy == "temporal" else {}
+    refused: dict[str, str] = {}
     with workspace(REPOSITORY, dataset, strategy) as clone:
         search = Search(REPOSITORY, clone, jobs=arguments.jobs)
         if strategy == "temporal":
             if not arguments.tuned:
-                found = tune(search, arguments.tune or params["models"], dataset)
+                found, refused = tune(search, arguments.tune or params["models"], dataset)
+                params["models"] = [model for model in params["models"] if model not in refused]
                 tried |= {model: with_earlier(entries, tried.get(model, [])) for model, entries in found.items()}
             write_json(tuning, {"dataset": dataset, "raw_sha256": raw_sha256, "models": tried})
             if arguments.only_tune:
@@ -137,6 +140,7 @@ def benchmark(arguments: argparse.Namespace) -> None:
             "ties": params["split"]["ties"],
             "seeds": seeds,
             "threads": search.threads,
+            "refused": refused,
             **summaries(params, blocks, counts, results, split / "fit"),
         }
         write_json(RESULTS / f"{name}.json", report)
@@ -159,17 +163,25 @@ def judgement_of(outcome: Outcome, dataset: str, items: IntArray) -> Judgement:
     return Judgement(users.drop(columns="user_id"), targets.assign(item_index=items), coverage)
 
 
-def tune(search: Search, models: list[str], dataset: str) -> dict[str, list[Block]]:
-    """Of each model the configurations tried: grid values, full-ranking validation NDCG@10, what it chose, seconds."""
+def tune(search: Search, models: list[str], dataset: str) -> tuple[dict[str, list[Block]], dict[str, str]]:
+    """Of each model the configurations tried: grid values, full-ranking validation NDCG@10, what it chose, seconds.
+
+    Returns:
+        These, and the models that do not fit into the memory with the sentences that say so.
+    """
     params = search.params
     with_grid = [model for model in models if model in params["grid"]["search"]]
     trials = [trial for model in with_grid for trial in trials_of(params, model, "search", Limits())[0]]
     trials += [Trial(model, {}) for model in models if model not in with_grid]
     outcomes = search.run(trials, label=f"{dataset}, tuning", minutes=params["grid"]["budget"]["minutes"])
     tried: dict[str, list[Block]] = {model: [] for model in models}
+    refused: dict[str, str] = {}
     for outcome in outcomes:
         model, block = outcome.trial.model, outcome.trial.block(params)
-        if outcome.revision is not None:
+        if outcome.revision is not None and search.figure(outcome) is None:
+            said = REPOSITORY.read_output(f"data/validate/{dataset}/{model}/refused.json", outcome.revision)
+            refused[model] = json.loads(said)[KEY]
+        elif outcome.revision is not None:
             fit = json.loads(REPOSITORY.read_output(f"data/validate/{dataset}/{model}/fit.json", outcome.revision))
             tried[model].append(
                 {
@@ -179,7 +191,7 @@ def tune(search: Search, models: list[str], dataset: str) -> dict[str, list[Bloc
                     "seconds": outcome.seconds.get("validate", 0.0),
                 }
             )
-    return tried
+    return tried, {model: sentence for model, sentence in refused.items() if not tried[model]}
 
 
 def tried_before(tuning: Path, raw_sha256: str | None, grids: Mapping[str, Grid]) -> dict[str, list[Block]]:

@@ -10,11 +10,17 @@ from hybridvae.evaluation.protocols import ProtocolName, titles
 from hybridvae.evaluation.slices import slices
 from hybridvae.files import write_frame, write_metrics
 from hybridvae.models import Context
+from hybridvae.refusal import KEY, refusal_in, write_refusal
 
 NAME = model_name()
 
 
 def main() -> str:
+    about = {"dataset": DATASET, "model": NAME, "split": "test"}
+    if sentence := refusal_in(data("train", NAME)):
+        write_refusal(data("evaluate", NAME), sentence)
+        write_metrics(metrics("test", f"{NAME}.json"), about | {KEY: sentence})
+        return f"{NAME} on {DATASET} was not fitted: {sentence}"
     interactions = read_interactions(data("split", "fit"), upto="validation")
     context = Context(PARAMS["seed"], PARAMS["device"])
     _, model, _ = read_checkpoint(data("train", NAME), interactions, context)
@@ -26,7 +32,7 @@ def main() -> str:
     write_frame(data("evaluate", NAME) / "users.parquet", judgement.per_user)
     # Who liked which item is the data set's to tell and stays in data/split, whose order these rows have.
     write_frame(data("evaluate", NAME) / "targets.parquet", judgement.per_target.drop(columns="item_index"))
-    write_metrics(metrics("test", f"{NAME}.json"), {"dataset": DATASET, "model": NAME, "split": "test", **summary})
+    write_metrics(metrics("test", f"{NAME}.json"), about | summary)
     protocols: tuple[ProtocolName, ...] = ("full", "sampled")
     figures = (f"{summary[name]['ndcg@10']['mean']:.4f} ({titles(name, summary).sentence})" for name in protocols)
     return f"{NAME} on {DATASET}: NDCG@10 {', '.join(figures)}"

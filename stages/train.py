@@ -6,11 +6,15 @@ from hybridvae.checkpoint import Origin, write_checkpoint
 from hybridvae.data.interactions import read_interactions
 from hybridvae.files import read_json
 from hybridvae.models import Context, FitState, create
+from hybridvae.refusal import refusal_in, write_refusal
 
 NAME = model_name()
 
 
 def main() -> str:
+    if sentence := refusal_in(data("validate", NAME)):
+        write_refusal(data("train", NAME), sentence)
+        return f"{NAME} on {DATASET} was not fitted: {sentence}"
     state = FitState(cache() / "fits")
     chosen = read_json(data("validate", NAME) / "fit.json", "chosen")["chosen"]
     model = create(NAME, PARAMS.get(NAME), Context(PARAMS["seed"], PARAMS["device"], state), chosen=chosen)

@@ -4,10 +4,13 @@ from dvclive import Live
 from stage import DATASET, PARAMS, block, cache, data, metrics, model_name, run, vectors_for
 
 from hybridvae.data.interactions import read_interactions, read_targets
+from hybridvae.errors import NotEnoughMemoryError
 from hybridvae.evaluation.intervals import EvaluationConfig, summarise
 from hybridvae.evaluation.judge import ValidationNDCG, judge
 from hybridvae.files import write_frame, write_json, write_metrics
+from hybridvae.memory import check_memory
 from hybridvae.models import Context, EpochMetrics, FitState, create
+from hybridvae.refusal import KEY, write_refusal
 
 NAME = model_name()
 
@@ -16,6 +19,10 @@ def main() -> str:
     state = FitState(cache() / "fits")
     model = create(NAME, PARAMS.get(NAME), Context(PARAMS["seed"], PARAMS["device"], state))
     interactions = read_interactions(data("split", "fit"), upto="train", vectors=vectors_for(model))
+    try:
+        print(check_memory(NAME, model.needs(interactions), model.if_too_large), flush=True)
+    except NotEnoughMemoryError as error:
+        return refused(str(error))
     targets = read_targets(data("split", "fit"))
     ndcg = ValidationNDCG(interactions, targets)
     history: list[EpochMetrics] = []
@@ -45,6 +52,15 @@ def main() -> str:
     state.forget()
     said = "".join(f"{name} {value:g}, " for name, value in model.chosen.items())
     return f"{NAME} on {DATASET}: {said}NDCG@10 {ndcg_at_10:.4f} (full ranking, validation)"
+
+
+def refused(sentence: str) -> str:
+    """The other models go on, and the tables say why this one is not in them."""
+    about = {"dataset": DATASET, "model": NAME, "split": "validation", KEY: sentence}
+    write_refusal(data("validate", NAME), sentence)
+    write_metrics(metrics("validation", f"{NAME}.json"), about)
+    write_metrics(metrics("tuning", f"{NAME}.json"), {})
+    return f"{NAME} on {DATASET} was not fitted: {sentence}"
 
 
 run(main, wrote=[data("validate", NAME), metrics("validation", f"{NAME}.json"), metrics("tuning", f"{NAME}.json")])

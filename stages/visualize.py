@@ -16,8 +16,9 @@ FOLDER = ROOT / "plots" / "figures"
 
 
 def main() -> str:
-    test = {model: read_json(metrics("test", f"{model}.json"), "full", "sampled") for model in PARAMS["models"]}
-    pairs = read_json(metrics("comparison.json"), "pairs")["pairs"]
+    compared = read_json(metrics("comparison.json"), "models", "pairs")
+    models, pairs = compared["models"], compared["pairs"]
+    test = {model: read_json(metrics("test", f"{model}.json"), "full", "sampled") for model in models}
     drawn = {
         "comparison": figures.comparison(comparison_frame(test), title=f"Models on {DATASET}, test part"),
         "slices": figures.slices(slices_frame(test), title=f"Who and what is served well on {DATASET}, test part"),
@@ -25,7 +26,7 @@ def main() -> str:
     if pairs:
         frame = pairs_frame(pairs, next(iter(test.values())))
         drawn["pairs"] = figures.pairs(frame, title=f"Does text pay? {DATASET}, test part")
-    if "hybridvae" in PARAMS["models"]:
+    if "hybridvae" in models:
         fit = read_json(data("validate", "hybridvae") / "fit.json", "chosen", "history")
         drawn["training_curves"] = figures.training_curves(
             pd.DataFrame(fit["history"]),

@@ -17,7 +17,7 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 ROOMS = (
     (
         *("errors", "arrays", "files", "config", "seeds", "progress", "costs", "device"),
-        *("dependencies", "freshness", "memory", "repository"),
+        *("dependencies", "freshness", "memory", "refusal", "repository"),
     ),
     ("data",),
     ("models",),

@@ -9,7 +9,7 @@ import pytest
 from models.boards import checkerboard, interactions_of
 
 from hybridvae import memory
-from hybridvae.errors import NotEnoughMemoryError
+from hybridvae.errors import BadParameterError, NotEnoughMemoryError
 from hybridvae.memory import check_memory, free_memory
 from hybridvae.models import Context, create
 
@@ -94,3 +94,12 @@ def test_hybridvae_leaves_out_ease_where_it_does_not_fit(monkeypatch, capsys):
     assert np.isfinite(model.scores(np.arange(4))).all()
     asked = create("hybridvae", block | {"ease_weight": 0.2}, Context()).fit(interactions)
     assert asked.ease is not None, "a weight that is given is kept"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "much", "nan", "inf"])
+def test_a_limit_of_ones_own_counts(text, monkeypatch):
+    monkeypatch.setenv("HYBRIDVAE_MEMORY", "0.5")
+    assert free_memory() == GB // 2
+    monkeypatch.setenv("HYBRIDVAE_MEMORY", text)
+    with pytest.raises(BadParameterError, match="HYBRIDVAE_MEMORY is .* give a number of GB above 0"):
+        free_memory()

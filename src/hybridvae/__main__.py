@@ -206,10 +206,10 @@ def _file(location: str | Path) -> Path:
 def _table(arguments: argparse.Namespace) -> None:
     from hybridvae.reporting.markdown import plain_report
     from hybridvae.reporting.reproduction import against_committed
-    from hybridvae.reporting.results import compared
+    from hybridvae.reporting.results import compared, refused
 
     test, tests, pairs = compared(arguments.metrics)
-    print(plain_report(test, tests, pairs))
+    print(plain_report(test, tests, pairs, refused(arguments.metrics)))
     print(against_committed(arguments.metrics.resolve().parent, test))
 
 

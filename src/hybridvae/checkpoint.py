@@ -22,10 +22,17 @@ from safetensors import SafetensorError
 from hybridvae.arrays import top_k
 from hybridvae.data.interactions import Interactions
 from hybridvae.dependencies import model_file
-from hybridvae.errors import WRITTEN_AGAIN, BadParameterError, HybridVAEError, UnreadableFileError
+from hybridvae.errors import (
+    WRITTEN_AGAIN,
+    BadParameterError,
+    HybridVAEError,
+    NotEnoughMemoryError,
+    UnreadableFileError,
+)
 from hybridvae.evaluation.protocols import READING_ORDER, titles
 from hybridvae.files import read_json, sha256_of, write_frame, write_json, write_text
 from hybridvae.models import Context, Recommender, folds_in, load
+from hybridvae.refusal import refusal_in
 
 _DAMAGED = (  # what readers of damaged files raise
     *(OSError, LookupError, TypeError, AttributeError, ValueError, RuntimeError, SafetensorError, ArrowException),
@@ -128,7 +135,10 @@ def read_checkpoint(
 
     Raises:
         UnreadableFileError: as there.
+        NotEnoughMemoryError: there is none, since the model did not fit into the memory.
     """
+    if sentence := refusal_in(folder):
+        raise NotEnoughMemoryError(sentence)
     name, known = describe_checkpoint(folder, known)
     with readable(folder, f"dvc repro train@{name}"):
         return name, load(name, folder, known, context), known

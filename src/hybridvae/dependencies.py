@@ -25,6 +25,7 @@ WITHOUT_EFFECT = {
     "memory": "refuses a fit that does not fit into the memory, or lets it be",
     "models/_base": "the protocol of the models, which computes nothing",
     "progress": "a line on the terminal",
+    "refusal": "hands on why a model has no results",
     "stage.py": "hands parameters and folders to the stage scripts",
 }
 

@@ -4,14 +4,17 @@ A fit that outgrows the memory is killed by the system without a word, or makes 
 before it starts what it will hold at once, and refuses what cannot fit.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 
-from hybridvae.errors import NotEnoughMemoryError
+from hybridvae.errors import BadParameterError, NotEnoughMemoryError, quoted
 
 Needs = Mapping[str, float]  # what is held at once -> bytes
 
+_VARIABLE = "HYBRIDVAE_MEMORY"
 _GROUPS = Path("/sys/fs/cgroup")
 _WORKING_SPACE = 200e6  # bytes: blocks of scores and their copies, whatever the model
 
@@ -19,12 +22,15 @@ _WORKING_SPACE = 200e6  # bytes: blocks of scores and their copies, whatever the
 def free_memory() -> int | None:
     """Bytes that this process may still take; None where the system does not say.
 
-    The least of what the machine has available, of what each control group (as of a container) still allows, and of
-    what `ulimit -v` does.
+    The least of what the machine has available, of what each control group (as of a container) still allows, of what
+    `ulimit -v` does, and of the environment variable HYBRIDVAE_MEMORY (in GB), for those who share a machine.
+
+    Raises:
+        BadParameterError: HYBRIDVAE_MEMORY is no number above 0.
     """
     import psutil  # type: ignore[import-untyped]
 
-    limits = [_below_ulimit(), *_below_groups()]
+    limits = [_asked_for(), _below_ulimit(), *_below_groups()]
     with suppress(psutil.Error, OSError):
         limits.append(psutil.virtual_memory().available)
     return min((limit for limit in limits if limit is not None), default=None)
@@ -57,6 +63,16 @@ def check_memory(name: str, needs: Needs, advice: str, *, free: int | None = Non
 def gigabytes(size: float) -> str:
     """A size for people, e.g. "1.7 GB"."""
     return f"{size / 1e9:,.1f} GB" if size < 1e10 else f"{size / 1e9:,.0f} GB"
+
+
+def _asked_for() -> int | None:
+    text = os.environ.get(_VARIABLE)
+    if text is None:
+        return None
+    with suppress(ValueError):
+        if 0 < (gigabytes := float(text)) < inf:
+            return int(gigabytes * 1e9)
+    raise BadParameterError(f"{_VARIABLE} is {quoted(text)}: give a number of GB above 0, or unset it.")
 
 
 def _below_ulimit() -> int | None:

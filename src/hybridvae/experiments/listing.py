@@ -101,7 +101,7 @@ def _row(repository: Repository, model: str, revision: str, stages: Mapping[str,
     digest = hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()[:7]
     row = {"code": digest} | _flat(blocks) | _flat(params[model] or {}) | {VALIDATION: figure}
     # The run may have taken the figure out before it was known that it would come to the same.
-    if "evaluate" in done and (test := repository.yaml(f"metrics/test/{model}.json", revision)):
+    if "evaluate" in done and "full" in (test := repository.yaml(f"metrics/test/{model}.json", revision) or {}):
         row |= {column: test[column.split()[1]]["ndcg@10"]["mean"] for column in TEST}
     return row
 

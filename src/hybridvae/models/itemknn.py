@@ -46,7 +46,10 @@ class Model:
     def needs(self, interactions: Interactions) -> Needs:
         """The neighbours, twice while they are put together."""
         kept = min(self.config.k, interactions.n_items) * interactions.n_items
-        return {"the neighbours of all items": 2 * 8 * kept, "a block of similarities": 4 * 4 * _BLOCK}
+        return {
+            "the neighbours of all items": 2 * 8 * kept,
+            "a block of similarities": 16 * min(_BLOCK, interactions.n_items**2),
+        }
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None

@@ -26,6 +26,7 @@ from hybridvae.reporting.markdown import (
     bold,
     comparison_table,
     marker,
+    not_fitted,
     paired_protocols,
     pairs_head,
     pairs_rows,
@@ -35,7 +36,7 @@ from hybridvae.reporting.markdown import (
 )
 from hybridvae.reporting.model_titles import title_of
 from hybridvae.reporting.pipeline import mermaid
-from hybridvae.reporting.results import compared
+from hybridvae.reporting.results import compared, refused
 
 Report = dict[str, Any]
 
@@ -167,7 +168,7 @@ def _results(root: Path, *, explained: bool) -> str:
     if pairs:
         said = [] if explained else [PAIRS_SAID]
         parts[1:1] = [*said, pairs_table(pairs, any_model).rstrip("\n"), "All models:"]
-    return "\n\n".join(parts)
+    return "\n\n".join([part.rstrip("\n") for part in [*parts, *not_fitted(refused(root / "metrics"))]])
 
 
 def pairs_overview(reports: list[Report]) -> str:
@@ -259,6 +260,7 @@ def benchmark_page(report: Report, drawn: list[str]) -> str:
                 "",
                 shown["comparison"],
                 comparison_table(models, tests),
+                *(f"{line}\n" for line in not_fitted(report.get("refused", {}))),
                 "## Seeds and configurations",
                 "",
                 "NDCG@10, mean and standard deviation over seeds. Seconds are those of the final fit, on "

@@ -19,9 +19,9 @@ from hybridvae.evaluation.comparison import metrics_table
 from hybridvae.evaluation.protocols import READING_ORDER, shared_protocols, titles
 from hybridvae.files import read_json, write_text
 from hybridvae.reporting.figure_data import ablation_frame, cost_frame
-from hybridvae.reporting.markdown import PAIRS_SAID, paired_protocols, pairs_head, pairs_rows
+from hybridvae.reporting.markdown import PAIRS_SAID, not_fitted, paired_protocols, pairs_head, pairs_rows
 from hybridvae.reporting.model_titles import title_of
-from hybridvae.reporting.results import compared
+from hybridvae.reporting.results import compared, refused
 from hybridvae.repository import Repository
 
 _PACKAGES = (
@@ -93,6 +93,7 @@ def write_report(root: Path, path: Path, *, cache: Path) -> None:
         pairs_head=["family", *pairs_head(paired_protocols([pairs]), [any_model])],
         pairs_rows=pairs_rows(pairs, paired_protocols([pairs])) if pairs else [],
         pairs_said=PAIRS_SAID,
+        not_fitted=not_fitted(refused(root / "metrics")),
         stars=_stars,
         figures=list(_figures(root, dataset, test, costs)),
         captions=_CAPTIONS,

@@ -59,11 +59,17 @@ LEGEND = "Intervals: 95 %, over users. p: paired permutation test after Holm; of
 
 
 def plain_report(
-    metrics: dict[str, dict[str, Any]], tests: dict[str, dict[str, dict[str, float]]], pairs: Pairs
+    metrics: dict[str, dict[str, Any]],
+    tests: dict[str, dict[str, dict[str, float]]],
+    pairs: Pairs,
+    refused: Mapping[str, str],
 ) -> str:
     """The comparison for a terminal: the pairs, if there are any, then all models; the full ranking comes first.
 
     It is at most 100 columns wide, unless a model has a name of more than 20 letters.
+
+    Args:
+        refused: models that were not fitted, and why.
     """
     judged = next(iter(metrics.values()))
     parts = []
@@ -79,7 +85,12 @@ def plain_report(
         for protocol in together:
             head += [f"{titles(protocol, judged).column}\nNDCG@10 and interval", "Recall\n@10", "\np"]
         parts.append(f"All models\n\n{aligned(head, rows)}")
-    return "\n\n".join([*parts, LEGEND])
+    return "\n\n".join([*parts, LEGEND, *not_fitted(refused)])
+
+
+def not_fitted(refused: Mapping[str, str]) -> list[str]:
+    """A paragraph on models that were not fitted, if there are any."""
+    return [f"Not fitted: {'; '.join(refused.values())}"] if refused else []
 
 
 def aligned(head: list[str], rows: list[list[str]]) -> str:

@@ -5,6 +5,13 @@ from typing import Any
 
 from hybridvae.errors import UnreadableFileError
 from hybridvae.files import read_json
+from hybridvae.refusal import KEY
+
+
+def refused(folder: Path) -> dict[str, str]:
+    """The models that did not fit into the memory when the models were compared last, and the sentences that say so."""
+    of_models: dict[str, str] = read_json(folder / "comparison.json").get(KEY, {})
+    return of_models
 
 
 def compared(folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

@@ -4,7 +4,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hybridvae.errors import UnreadableFileError
+from hybridvae.errors import NotEnoughMemoryError, UnreadableFileError
+from hybridvae.refusal import refusal_in
 from hybridvae.repository import Repository
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def read_engine(root: Path, *, model: str) -> "Engine":
     dataset = params["dataset"]
     folders = {name: root / "data" / "train" / dataset / name for name in params["models"]}
     checkpoints = {name: folder for name, folder in folders.items() if (folder / "checkpoint.json").is_file()}
+    if sentence := refusal_in(folders[model]) if model in folders else None:
+        raise NotEnoughMemoryError(f"{model} of {dataset} was not fitted: {sentence}")
     if model not in checkpoints:
         raise UnreadableFileError(
             f"there is no trained {model} of {dataset}: run `make run-api`, or `dvc repro train@{model}`."
