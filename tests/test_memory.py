@@ -101,5 +101,5 @@ def test_a_limit_of_ones_own_counts(text, monkeypatch):
     monkeypatch.setenv("HYBRIDVAE_MEMORY", "0.5")
     assert free_memory() == GB // 2
     monkeypatch.setenv("HYBRIDVAE_MEMORY", text)
-    with pytest.raises(BadParameterError, match="HYBRIDVAE_MEMORY is .* give a number of GB above 0"):
+    with pytest.raises(BadParameterError, match=r"HYBRIDVAE_MEMORY is .* give a number of GB above 0"):
         free_memory()
