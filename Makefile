@@ -7,7 +7,7 @@ VENV := .venv
 # DVC and its queue call `python` and `dvc` by name, so the environment's programs come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help reproduce all test mend preprocess tune train-best baseline evaluate visualize run-api experiments benchmark ablation torture validate-judge literature report docs lock
+.PHONY: help reproduce all test test-spark mend preprocess tune train-best baseline evaluate visualize run-api experiments benchmark ablation torture validate-judge literature report docs lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -27,6 +27,9 @@ test: $(VENV)/ready-test ## tests, ruff and mypy
 	ruff format --check .
 	mypy
 	pytest
+
+test-spark: $(VENV)/ready-spark ## the tests that run Spark, whose tables must be DuckDB's: takes 450 MB more, and Java
+	pytest -m spark -n 0 tests/spark
 
 mend: $(VENV)/ready ## put right what DVC left half written when it was killed; the targets that run stages begin with it
 	@python -m hybridvae mend
@@ -89,6 +92,10 @@ $(VENV)/ready-test: $(VENV)/ready
 	pip install --quiet --constraint requirements.lock --editable '.[test]'
 	touch $@
 
+$(VENV)/ready-spark: $(VENV)/ready-test
+	pip install --quiet --constraint requirements.lock --editable '.[test,spark]'
+	touch $@
+
 lock: ## pin the newest versions that fit pyproject.toml (needs uv)
-	uv pip compile --universal --python-version 3.11 --extra test --upgrade --no-header --no-annotate --output-file requirements.lock pyproject.toml
+	uv pip compile --universal --python-version 3.11 --extra test --extra spark --upgrade --no-header --no-annotate --output-file requirements.lock pyproject.toml
 	sed -i.bak 's/+cpu//' requirements.lock && rm requirements.lock.bak

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hybridvae.arrays import IntArray
-from hybridvae.data.engine import DUCKDB, EngineConfig
+from hybridvae.data.engine import DUCKDB, EngineConfig, scratch_folder
 from hybridvae.errors import HybridVAEError
 from hybridvae.files import atomic_path, read_frame
 from hybridvae.seeds import derive_seed
@@ -85,7 +85,7 @@ def _over_users(
     if engine.name == "spark":
         from hybridvae.data.spark import open_spark
 
-        with open_spark(engine) as spark:
+        with scratch_folder(engine) as folder, open_spark(engine, folder) as spark:
             yield from spark.per_user(work, files, _SCHEMA)
     else:
         for rows in _blocks_of_users(*files):

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,6 +34,8 @@ class EngineConfig(Parameters):
         super().__post_init__()
         if not _MASTER.fullmatch(self.master):
             raise ValueError(f"master is {quoted(self.master)}: use local, spark://HOST:PORT, yarn or k8s://ADDRESS.")
+        if len(self.folder) > 1000:
+            raise ValueError(f"folder is {quoted(self.folder)}: it must be a path of at most 1,000 characters.")
 
 
 DUCKDB: Final = EngineConfig()
@@ -61,24 +63,33 @@ class Engine(Protocol):
         """Write the rows of a query, in its order, to one Parquet file, atomically."""
 
 
-def open_engine(config: EngineConfig) -> AbstractContextManager[Engine]:
+@contextmanager
+def open_engine(config: EngineConfig) -> Iterator[Engine]:
     """The engine of a block of parameters, until the block of code ends.
 
     Raises:
         BadParameterError: it is not installed, cannot be started, or `engine.folder` is no folder.
     """
-    if config.folder and not Path(config.folder).is_dir():
-        raise BadParameterError(f"engine.folder is {quoted(config.folder)}: there is no such folder; make it.")
-    if config.name == "spark":
-        from hybridvae.data.spark import open_spark
+    with scratch_folder(config) as folder:
+        if config.name == "spark":
+            from hybridvae.data.spark import open_spark
 
-        return open_spark(config)
-    return _open_duckdb(config)
+            with open_spark(config, folder) as spark:
+                yield spark
+        else:
+            with closing(duckdb.connect(str(folder / "work.duckdb"))) as connection:
+                yield DuckDB(connection, config, folder)
 
 
 @contextmanager
 def scratch_folder(config: EngineConfig) -> Iterator[Path]:
-    """A folder for the files of one work, which is removed at its end."""
+    """A folder for the files of one work, which is removed at its end.
+
+    Raises:
+        BadParameterError: `engine.folder` is no folder.
+    """
+    if config.folder and not Path(config.folder).is_dir():
+        raise BadParameterError(f"engine.folder is {quoted(config.folder)}: there is no such folder; make it.")
     with TemporaryDirectory(prefix="hybridvae-", dir=config.folder or None) as folder:
         yield Path(folder)
 
@@ -89,26 +100,16 @@ def only_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return row
 
 
-@contextmanager
-def _open_duckdb(config: EngineConfig) -> Iterator[Engine]:
-    with scratch_folder(config) as folder:
-        connection = duckdb.connect(str(folder / "work.duckdb"))
-        try:
-            connection.execute(f"SET memory_limit = '{config.memory}MB'")
-            connection.execute(f"SET temp_directory = '{_literal(folder / 'spill')}'")
-            if config.cores:
-                connection.execute(f"SET threads = {min(config.cores, os.cpu_count() or 1)}")
-            yield DuckDB(connection, folder)
-        finally:
-            connection.close()
-
-
 class DuckDB:
     """A throw-away database that spills to disk beyond its memory."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, config: EngineConfig, folder: Path) -> None:
         self.folder = folder
         self._connection = connection
+        connection.execute(f"SET memory_limit = '{config.memory}MB'")
+        connection.execute(f"SET temp_directory = '{_literal(folder / 'spill')}'")
+        if config.cores:
+            connection.execute(f"SET threads = {min(config.cores, os.cpu_count() or 1)}")
 
     def register(self, **tables: Path) -> None:
         """As `Engine` has it."""

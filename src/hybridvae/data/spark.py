@@ -9,20 +9,23 @@ import os
 import re
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hybridvae.data.engine import EngineConfig, Values, scratch_folder
 from hybridvae.errors import BadParameterError, HybridVAEError
 from hybridvae.files import atomic_path
+
+if TYPE_CHECKING:
+    from hybridvae.data.engine import EngineConfig, Values
 
 # From all rows of some users to tables, each of the part with the number before it.
 PerUser = Callable[[pd.DataFrame], Iterator[tuple[int, pa.Table]]]
@@ -33,8 +36,8 @@ _OTHERWISE = "or set engine.name to duckdb"
 
 
 @contextmanager
-def open_spark(config: EngineConfig) -> Iterator["Spark"]:
-    """A Spark session of its own, and a folder for its tables.
+def open_spark(config: "EngineConfig", folder: Path) -> Iterator["Spark"]:
+    """A Spark session of its own, whose tables lie in the folder.
 
     Raises:
         BadParameterError: pyspark or Java is not there, or Spark does not start.
@@ -47,17 +50,16 @@ def open_spark(config: EngineConfig) -> Iterator["Spark"]:
         raise BadParameterError(
             f"engine.name is spark, but pyspark is not installed: run `pip install 'hybridvae[spark]'`, {_OTHERWISE}."
         ) from None
-    with scratch_folder(config) as folder:
-        session = _session(config, folder)
-        try:
-            yield Spark(session, folder)
-        except (PySparkException, Py4JError) as error:
-            raise HybridVAEError(_sentence(error)) from error
-        finally:
-            session.stop()
+    session = _session(config, folder)
+    try:
+        yield Spark(session, folder)
+    except (PySparkException, Py4JError) as error:
+        raise HybridVAEError(_sentence(error)) from error
+    finally:
+        session.stop()
 
 
-def _session(config: EngineConfig, folder: Path) -> Any:
+def _session(config: "EngineConfig", folder: Path) -> Any:
     home = os.environ.get("JAVA_HOME")
     if not shutil.which("java", path=str(Path(home) / "bin") if home else None):
         raise BadParameterError(
@@ -65,6 +67,9 @@ def _session(config: EngineConfig, folder: Path) -> Any:
             f"newer, {_OTHERWISE}."
         )
     from pyspark.sql import SparkSession
+
+    # It may fail with pandas 3, as it says; here it is asked for Arrow's tables alone.
+    warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
 
     alone = config.master == "local"
     options = {
@@ -109,7 +114,7 @@ class Spark:
         for name, path in tables.items():
             self._read(path).createOrReplaceTempView(name)
 
-    def create(self, name: str, query: str, values: Values | None = None) -> None:
+    def create(self, name: str, query: str, values: "Values | None" = None) -> None:
         """As `Engine` has it."""
         stored = self._store(self._rows(query, values))
         self.register(**{name: stored})
@@ -117,11 +122,11 @@ class Spark:
             shutil.rmtree(before)
         self._stored[name] = stored
 
-    def query(self, query: str, values: Values | None = None) -> list[dict[str, Any]]:
+    def query(self, query: str, values: "Values | None" = None) -> list[dict[str, Any]]:
         """As `Engine` has it."""
         return [row.asDict() for row in self._rows(query, values).collect()]
 
-    def write(self, query: str, path: Path, values: Values | None = None) -> None:
+    def write(self, query: str, path: Path, values: "Values | None" = None) -> None:
         """As `Engine` has it."""
         stored = self._store(self._rows(query, values))
         schema = pq.read_schema(_parts(stored)[0]).remove_metadata()
@@ -153,7 +158,7 @@ class Spark:
                 yield part, table.select(schema.names).cast(schema)
         shutil.rmtree(stored)
 
-    def _rows(self, query: str, values: Values | None) -> Any:
+    def _rows(self, query: str, values: "Values | None") -> Any:
         return self._session.sql(re.sub(r"\$(\w+)", r":\1", query), args=dict(values or {}))
 
     def _read(self, *paths: Path) -> Any:
