@@ -95,7 +95,7 @@ def _session(config: "EngineConfig", folder: Path) -> Any:
         return builder.getOrCreate()
     except Exception as error:  # whatever Spark and its bridge to Java raise where they do not start
         raise BadParameterError(
-            f"Spark does not start at engine.master {config.master} ({_first_line(error)}): see above what it says; it "
+            f"Spark does not start at engine.master {config.master} ({_words(error)}): see above what it says; it "
             f"needs Java 17 or newer and a master that answers, {_OTHERWISE}."
         ) from error
 
@@ -211,9 +211,11 @@ def _sentence(error: Exception) -> str:
     """What Spark failed at; where it was code of this package, in its own words."""
     if ours := re.findall(r"HybridVAEError: (.+)", str(error)):
         return str(ours[-1])
-    return f"Spark failed ({_first_line(error)}): check memory, disk and the cluster, then run this again."
+    return f"Spark failed ({_words(error)}): check memory, disk and the cluster, then run this again."
 
 
-def _first_line(error: Exception) -> str:
-    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return line[:200].rstrip(".:")
+def _words(error: Exception) -> str:
+    """What an error says after its class in brackets, or after a first line that names the call alone."""
+    found = re.search(r"\[[A-Z_.]+\] (.+)|^: (.+)", str(error), re.MULTILINE) or re.search(r"(.+)", str(error))
+    said = next(filter(None, found.groups())) if found else type(error).__name__
+    return said[:300].rstrip(" .:")
