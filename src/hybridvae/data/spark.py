@@ -92,12 +92,16 @@ def _session(config: "EngineConfig", folder: Path) -> Any:
     for name, value in options.items():
         builder = builder.config(name, value)
     try:
-        return builder.getOrCreate()
+        session = builder.getOrCreate()
     except Exception as error:  # whatever Spark and its bridge to Java raise where they do not start
         raise BadParameterError(
             f"Spark does not start at engine.master {config.master} ({_words(error)}): see above what it says; it "
             f"needs Java 17 or newer and a master that answers, {_OTHERWISE}."
         ) from error
+    # It warns, often, that rows are numbered by one process, which numbers that go through all rows take.
+    log = session._jvm.org.apache.logging.log4j
+    log.core.config.Configurator.setLevel("org.apache.spark.sql.execution.window.WindowExec", log.Level.ERROR)
+    return session
 
 
 class Spark:
