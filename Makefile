@@ -7,7 +7,7 @@ VENV := .venv
 # DVC and its queue call `python` and `dvc` by name, so the environment's programs come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup reproduce all test mend preprocess tune train-best baseline evaluate visualize run-api experiments benchmark ablation torture validate-judge literature report docs picture lock
+.PHONY: help setup reproduce all test test-spark mend preprocess tune train-best baseline evaluate visualize run-api experiments benchmark ablation torture validate-judge literature report docs picture lock
 .DEFAULT_GOAL := help
 
 # `make help` reads this file: `##@` begins a group, `##` says what a target does, and what follows a `|` is its options.
@@ -32,6 +32,9 @@ test: $(VENV)/ready-test ## ruff, mypy and the tests
 	ruff format --check .
 	mypy
 	pytest
+
+test-spark: $(VENV)/ready-spark ## the tests that run Spark (450 MB more, and Java)
+	pytest -m spark -n 0 tests/spark
 
 ##@ Use
 
@@ -99,7 +102,7 @@ torture: $(VENV)/ready ## try to break it: input, parameters, kills, requests | 
 	python benchmarks/torture.py --seed $(or $(SEED),1) $(if $(ONLY),--only $(ONLY)) $(if $(SHARE),--share $(SHARE))
 
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)
-	uv pip compile --universal --python-version 3.11 --extra test --upgrade --no-header --no-annotate --output-file requirements.lock pyproject.toml
+	uv pip compile --universal --python-version 3.11 --extra test --extra spark --upgrade --no-header --no-annotate --output-file requirements.lock pyproject.toml
 	sed -i.bak 's/+cpu//' requirements.lock && rm requirements.lock.bak
 
 $(VENV)/ready: requirements.lock pyproject.toml
@@ -112,4 +115,8 @@ $(VENV)/ready: requirements.lock pyproject.toml
 
 $(VENV)/ready-test: $(VENV)/ready
 	pip install --quiet --constraint requirements.lock --editable '.[test]'
+	touch $@
+
+$(VENV)/ready-spark: $(VENV)/ready-test
+	pip install --quiet --constraint requirements.lock --editable '.[test,spark]'
 	touch $@

@@ -3,11 +3,12 @@
 from stage import DATASET, block, data, metrics, run
 
 from hybridvae.data.cleaning import CleanConfig, clean
+from hybridvae.data.engine import EngineConfig
 from hybridvae.files import write_metrics
 
 
 def main() -> str:
-    report = clean(data("raw"), data("clean"), block("clean", CleanConfig))
+    report = clean(data("raw"), data("clean"), block("clean", CleanConfig), block("engine", EngineConfig))
     write_metrics(metrics("clean.json"), {"dataset": DATASET, **report})
     rejected = sum(report["rejected"].values())
     described = f", described {report['described']} of {report['items']} items" if report["metadata_rows_in"] else ""

@@ -3,6 +3,7 @@
 from stage import DATASET, PARAMS, block, cache, data, metrics, run
 
 from hybridvae.data.embedding import EmbedConfig, embed_texts, without_meaning
+from hybridvae.data.engine import EngineConfig
 from hybridvae.data.item_text import TextConfig, gather_item_texts
 from hybridvae.device import choose_device
 from hybridvae.files import write_arrays, write_metrics
@@ -10,7 +11,8 @@ from hybridvae.files import write_arrays, write_metrics
 
 def main() -> str:
     config = block("embed", EmbedConfig)
-    texts = gather_item_texts(data("clean"), data("split", "fit"), block("text", TextConfig))
+    text, engine = block("text", TextConfig), block("engine", EngineConfig)
+    texts = gather_item_texts(data("clean"), data("split", "fit"), text, engine)
     vectors = embed_texts(texts, config, cache=cache(), device=str(choose_device(PARAMS["device"])))
     vectors = without_meaning(vectors, config, seed=PARAMS["split"]["seed"])
     write_arrays(data("embed") / "items.safetensors", {"vectors": vectors})

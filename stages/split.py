@@ -2,12 +2,13 @@
 
 from stage import DATASET, block, data, metrics, run
 
+from hybridvae.data.engine import EngineConfig
 from hybridvae.data.splitting import SplitConfig, split
 from hybridvae.files import write_metrics
 
 
 def main() -> str:
-    report = split(data("clean"), data("split"), block("split", SplitConfig))
+    report = split(data("clean"), data("split"), block("split", SplitConfig), block("engine", EngineConfig))
     write_metrics(metrics("split.json"), {"dataset": DATASET, **report})
     tied, negatives = report["share_of_users_with_tied_boundary"], report["test"]["negatives"]
     return (

@@ -23,7 +23,7 @@ FAULTS = dedent(
     import numpy as np, pandas as pd, pyarrow.parquet, sqlite3, torch
     from safetensors.numpy import load_file
 
-    from hybridvae.data import sql
+    from hybridvae.data.engine import DUCKDB, open_engine
     from hybridvae.errors import explained
     from hybridvae.files import read_arrays, read_frame, read_json, write_arrays, write_frame, write_json, write_text
     from hybridvae.reporting import figures
@@ -69,16 +69,16 @@ FAULTS = dedent(
 
 
     def database(query, path=folder / "out.parquet", prepare=None):
-        with sql.database() as connection:
+        with open_engine(DUCKDB) as tables:
             if prepare:
                 prepare()
-            sql.write_parquet(connection, query, path)
+            tables.write(query, path)
 
 
     def from_parquet(name):
-        with sql.database() as connection:
-            sql.register_parquet(connection, read=folder / name)
-            connection.execute("SELECT SUM(a) FROM read").fetchall()
+        with open_engine(DUCKDB) as tables:
+            tables.register(read=folder / name)
+            tables.query("SELECT SUM(a) FROM read")
 
 
     def figure():

@@ -14,6 +14,7 @@ from conftest import ROOT
 from hybridvae.config import parse_config
 from hybridvae.data.cleaning import CleanConfig
 from hybridvae.data.embedding import EmbedConfig
+from hybridvae.data.engine import EngineConfig
 from hybridvae.data.item_text import TextConfig
 from hybridvae.data.sources import datasets
 from hybridvae.data.splitting import SplitConfig
@@ -33,7 +34,7 @@ def test_the_documents_show_the_committed_results():
 
 def test_params_hold_every_knob_and_no_other():
     blocks = {"clean": CleanConfig, "split": SplitConfig, "text": TextConfig, "embed": EmbedConfig}
-    blocks |= {"evaluation": EvaluationConfig, "recommend": RecommendConfig}
+    blocks |= {"engine": EngineConfig, "evaluation": EvaluationConfig, "recommend": RecommendConfig}
     blocks |= {name: importlib.import_module(f"hybridvae.models.{name}").Config for name in PARAMS["models"]}
     for name, config in blocks.items():
         parsed = parse_config(config, PARAMS[name], where=name)
@@ -80,9 +81,9 @@ def test_dvc_plots_what_a_person_compares_and_keeps_each_run_restorable():
 
 
 def test_heavy_libraries_are_imported_late():
-    code = "import sys, hybridvae.__main__, hybridvae.data.sources, hybridvae.data.cleaning; "
+    code = "import sys, hybridvae.__main__, hybridvae.data.sources, hybridvae.data.splitting; "
     code += "import hybridvae.evaluation.comparison; "
-    code += "print(sorted({'torch', 'sentence_transformers', 'matplotlib', 'dvc'} & set(sys.modules)))"
+    code += "print(sorted({'torch', 'sentence_transformers', 'matplotlib', 'dvc', 'pyspark'} & set(sys.modules)))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.strip() == "[]"
 

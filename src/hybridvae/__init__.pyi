@@ -5,6 +5,7 @@ from .data.cleaning import CleanConfig as CleanConfig
 from .data.cleaning import clean as clean
 from .data.embedding import EmbedConfig as EmbedConfig
 from .data.embedding import embed_texts as embed_texts
+from .data.engine import EngineConfig as EngineConfig
 from .data.interactions import Interactions as Interactions
 from .data.interactions import Targets as Targets
 from .data.interactions import read_interactions as read_interactions

@@ -119,12 +119,14 @@ def _blocks() -> dict[str, type[Parameters]]:
     """Block -> its dataclass, but for the models'."""
     from hybridvae.data.cleaning import CleanConfig
     from hybridvae.data.embedding import EmbedConfig
+    from hybridvae.data.engine import EngineConfig
     from hybridvae.data.item_text import TextConfig
     from hybridvae.data.splitting import SplitConfig
     from hybridvae.evaluation.intervals import EvaluationConfig
     from hybridvae.recommendations import RecommendConfig
 
     return {
+        "engine": EngineConfig,
         "clean": CleanConfig,
         "split": SplitConfig,
         "text": TextConfig,

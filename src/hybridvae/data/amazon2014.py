@@ -9,13 +9,13 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hybridvae.data import sql
+from hybridvae.data.engine import DUCKDB, open_engine
 from hybridvae.data.records import Records, Rejected, records_of
 from hybridvae.errors import BadDataError
 from hybridvae.files import atomic_path
@@ -23,7 +23,7 @@ from hybridvae.progress import progress
 
 _FIELDS = ("reviewerID", "asin", "overall", "unixReviewTime")  # that every review has; summary and reviewText may lack
 _METADATA = ("asin", "title", "brand", "categories", "description", "price")  # what is kept, where a product has it
-_REVIEW_LINES = pa.schema({"time": pa.int64(), "user": pa.string(), "item": pa.string(), "line": pa.string()})
+_REVIEW_LINES = pa.schema({"time": pa.int64(), "reviewer": pa.string(), "item": pa.string(), "line": pa.string()})
 _ITEM_LINES = pa.schema({"item": pa.string(), "line": pa.string()})
 _BATCH = 10_000  # lines held in memory
 
@@ -45,16 +45,20 @@ def convert_amazon_2014(reviews: Path, metadata: Path | None, into: Path, *, dro
         UnreadableFileError: a file cannot be read to its end.
         BadDataError: a line is no review of 2014, or is not about an item; the message names it.
     """
-    with TemporaryDirectory(prefix="hybridvae-") as name, sql.database() as connection:
-        scratch = Path(name)
+    with open_engine(DUCKDB) as tables:
+        scratch = tables.folder
         _write_parquet(scratch / "reviews.parquet", _review_lines(reviews, drop_text), _REVIEW_LINES)
-        sql.register_parquet(connection, review_lines=scratch / "reviews.parquet")
+        tables.register(review_lines=scratch / "reviews.parquet")
         written = {into / f"{_stem(reviews)}.jsonl.gz": sql.REVIEWS_BY_TIME}
         if metadata is not None:
             _write_parquet(scratch / "metadata.parquet", _item_lines(metadata), _ITEM_LINES)
-            sql.register_parquet(connection, item_lines=scratch / "metadata.parquet")
+            tables.register(item_lines=scratch / "metadata.parquet")
             written[into / f"{_stem(reviews)}.meta.jsonl.gz"] = sql.REVIEWED_ITEMS
-        return {path: _write_lines(path, connection.execute(query)) for path, query in written.items()}
+        lines = {}
+        for path, query in written.items():
+            tables.write(query, scratch / "ordered.parquet")
+            lines[path] = _write_lines(path, scratch / "ordered.parquet")
+        return lines
 
 
 def _stem(reviews: Path) -> str:
@@ -75,7 +79,7 @@ def _review_lines(path: Path, drop_text: bool) -> Iterator[dict[str, Any]]:
         user, item = str(record["reviewerID"]), str(record["asin"])
         title, text = ("" if drop_text else str(record.get(name) or "").strip() for name in ("summary", "reviewText"))
         review = {"user_id": user, "asin": item, "rating": rating, "title": title, "text": text, "timestamp": time}
-        yield {"time": time, "user": user, "item": item, "line": json.dumps(review)}
+        yield {"time": time, "reviewer": user, "item": item, "line": json.dumps(review)}
 
 
 def _item_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -109,13 +113,18 @@ def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], schema: pa.Schema
         writer.write_batch(pa.RecordBatch.from_pylist(batch, schema))
 
 
-def _write_lines(path: Path, found: Any) -> int:
-    """Write a query's lines, packed, without a time in the header; how many they are."""
+def _write_lines(path: Path, ordered: Path) -> int:
+    """Write the lines of a table, packed, without a time in the header; how many they are."""
     count = 0
-    with atomic_path(path) as partial, partial.open("wb") as raw, _packed(raw, path) as file:
-        while rows := found.fetchmany(_BATCH):
-            file.writelines(f"{line}\n".encode() for (line,) in rows)
-            count += len(rows)
+    with (
+        pq.ParquetFile(ordered) as table,
+        atomic_path(path) as partial,
+        partial.open("wb") as raw,
+        _packed(raw, path) as file,
+    ):
+        for batch in table.iter_batches(_BATCH, columns=["line"]):
+            file.writelines(f"{line}\n".encode() for line in batch["line"].to_pylist())
+            count += len(batch)
     return count
 
 

@@ -5,7 +5,7 @@ Generators", figure 16), started anew for each target from the seed, the part, t
 negatives depend on nothing else: neither on the order of rows, nor on how many processes share the work.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hybridvae.arrays import IntArray
+from hybridvae.data.engine import DUCKDB, EngineConfig, scratch_folder
 from hybridvae.errors import HybridVAEError
 from hybridvae.files import atomic_path, read_frame
 from hybridvae.seeds import derive_seed
 
+_PARTS = {1: "validation", 2: "test"}
+_SCHEMA = pa.schema([("user_index", pa.int32()), ("item_index", pa.int32()), ("candidates", pa.list_(pa.int32()))])
 _COLUMNS = ("user_index", "item_index", "timestamp", "target", "part")
 _USERS_ROWS = 1 << 20  # rows of users that are worked on at a time, at least one user's
 _TARGETS = 1 << 15  # drawn for at a time
@@ -38,7 +41,9 @@ class Negatives:
     max: int
 
 
-def write_candidates(fit: Path, test: Path, *, count: int, seed: int) -> dict[str, Negatives]:
+def write_candidates(
+    fit: Path, test: Path, *, count: int, seed: int, engine: EngineConfig = DUCKDB
+) -> dict[str, Negatives]:
     """Draw and store the negatives of the validation targets (in `fit`) and of the test targets (in `test`).
 
     Reads what `split` wrote: `rows.parquet` of both folders, ordered by user, and `fit/items.parquet`.
@@ -50,28 +55,45 @@ def write_candidates(fit: Path, test: Path, *, count: int, seed: int) -> dict[st
         HybridVAEError: the split breaks a promise; see `check_rows`.
     """
     n_items = len(read_frame(fit / "items.parquet", columns=["item_index"]))
-    parts = {1: ("validation", fit), 2: ("test", test)}
-    schema = pa.schema([("user_index", pa.int32()), ("item_index", pa.int32()), ("candidates", pa.list_(pa.int32()))])
-    counts: dict[int, list[IntArray]] = {part: [] for part in parts}
+    keys = {part: derive_seed(seed, "split", "candidates", name) for part, name in _PARTS.items()}
+    counts: dict[int, list[IntArray]] = {part: [] for part in _PARTS}
+
+    def work(rows: pd.DataFrame) -> Iterator[tuple[int, pa.Table]]:
+        check_rows(rows)
+        for part, key in keys.items():
+            for drawn in draw_for(rows, part, n_items=n_items, count=count, key=key):
+                yield part, drawn.cast(_SCHEMA)
+
     with (
         atomic_path(fit / "candidates.parquet") as first,
         atomic_path(test / "candidates.parquet") as second,
-        _writer(first, schema, 1) as validation,
-        _writer(second, schema, 2) as tested,
+        _writer(first, 1) as validation,
+        _writer(second, 2) as tested,
     ):
-        for rows in _blocks_of_users(fit / "rows.parquet", test / "rows.parquet"):
-            check_rows(rows)
-            for part, writer in ((1, validation), (2, tested)):
-                key = derive_seed(seed, "split", "candidates", parts[part][0])
-                for drawn in draw_for(rows, part, n_items=n_items, count=count, key=key):
-                    writer.write_table(drawn.cast(schema))
-                    counts[part].append(np.diff(drawn["candidates"].combine_chunks().offsets.to_numpy()))
-    lengths = {name: np.concatenate(counts[part]) for part, (name, _) in parts.items()}
+        writers = {1: validation, 2: tested}
+        for part, drawn in _over_users(work, (fit / "rows.parquet", test / "rows.parquet"), engine):
+            writers[part].write_table(drawn)
+            counts[part].append(np.diff(drawn["candidates"].combine_chunks().offsets.to_numpy()))
+    lengths = {name: np.concatenate(counts[part]) for part, name in _PARTS.items()}
     return {name: Negatives(int(of.min()), float(of.mean()), int(of.max())) for name, of in lengths.items()}
 
 
-def _writer(path: Path, schema: pa.Schema, part: int) -> pq.ParquetWriter:
-    described = schema.with_metadata({"part": str(part)})
+def _over_users(
+    work: Callable[[pd.DataFrame], Iterator[tuple[int, pa.Table]]], files: tuple[Path, ...], engine: EngineConfig
+) -> Iterator[tuple[int, pa.Table]]:
+    """What `work` makes of the rows of all users: in blocks here, or wherever Spark has its processes."""
+    if engine.name == "spark":
+        from hybridvae.data.spark import open_spark
+
+        with scratch_folder(engine) as folder, open_spark(engine, folder) as spark:
+            yield from spark.per_user(work, files, _SCHEMA)
+    else:
+        for rows in _blocks_of_users(*files):
+            yield from work(rows)
+
+
+def _writer(path: Path, part: int) -> pq.ParquetWriter:
+    described = _SCHEMA.with_metadata({"part": str(part)})
     return pq.ParquetWriter(path, described, compression="zstd", write_page_checksum=True)
 
 

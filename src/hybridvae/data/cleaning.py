@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import pyarrow.parquet as pq
 
 from hybridvae.config import CountOrZero, Parameters, Share, Within
 from hybridvae.data import sql
+from hybridvae.data.engine import DUCKDB, Engine, EngineConfig, only_row, open_engine
 from hybridvae.data.reviews import METADATA_SCHEMA, ReadReport, read_metadata, read_reviews
 from hybridvae.errors import BadDataError, UnreadableFileError, quoted
 from hybridvae.files import atomic_path
@@ -25,7 +25,7 @@ class CleanConfig(Parameters):
     max_reject_share: Share = 0.01  # the run fails when more of the lines are bad
 
 
-def clean(raw: Path, into: Path, config: CleanConfig) -> dict[str, Any]:
+def clean(raw: Path, into: Path, config: CleanConfig, engine: EngineConfig = DUCKDB) -> dict[str, Any]:
     """Clean the raw files of the folder `raw` into the folder `into`.
 
     Writes `reviews.parquet` (user_id, item_id, rating, timestamp in ms, positive, title, text; ordered
@@ -40,8 +40,8 @@ def clean(raw: Path, into: Path, config: CleanConfig) -> dict[str, Any]:
         UnreadableFileError: there is no raw file.
         BadDataError: too many lines are bad, nothing is left after the k-core, or the metadata are of other items.
     """
-    with TemporaryDirectory(prefix="hybridvae-") as name, sql.database() as connection:
-        scratch = Path(name)
+    with open_engine(engine) as tables:
+        scratch = tables.folder
         with atomic_path(into / "rejects.jsonl") as partial, partial.open("wb") as rejects:
             reviews = read_reviews(_raw_file(raw, "reviews"), scratch / "reviews.parquet", rejects)
             metadata = ReadReport()
@@ -52,15 +52,13 @@ def clean(raw: Path, into: Path, config: CleanConfig) -> dict[str, Any]:
         _refuse_bad_share(reviews, raw, "reviews", config)
         _refuse_bad_share(metadata, raw, "metadata", config)
 
-        connection.execute(sql.LATEST_RATINGS, {"path": str(scratch / "reviews.parquet")})
-        sql.register_parquet(connection, lines=scratch / "reviews.parquet", metadata=scratch / "metadata.parquet")
-        rounds = _k_core(connection, config)
-        connection.execute(sql.DESCRIPTIONS)
-        connection.execute(sql.CLEAN_ITEMS)
-        described = _described_items(connection, reviews, metadata) if metadata.lines else 0
-        positive = {"positive_rating": config.positive_rating}
-        sql.write_parquet(connection, sql.CLEAN_REVIEWS, into / "reviews.parquet", positive)
-        sql.write_parquet(connection, sql.CLEAN_ITEMS_ROWS, into / "items.parquet")
+        tables.register(lines=scratch / "reviews.parquet", metadata=scratch / "metadata.parquet")
+        tables.create("ratings", sql.LATEST_RATINGS)
+        rounds = _k_core(tables, config)
+        tables.create("clean_items", sql.CLEAN_ITEMS)
+        described = _described_items(tables, reviews, metadata) if metadata.lines else 0
+        tables.write(sql.CLEAN_REVIEWS, into / "reviews.parquet", {"positive_rating": config.positive_rating})
+        tables.write(sql.CLEAN_ITEMS_ROWS, into / "items.parquet")
 
     table = pq.read_table(into / "reviews.parquet", columns=["positive"])
     first, last = rounds[0], rounds[-1]
@@ -100,13 +98,14 @@ def _refuse_bad_share(report: ReadReport, raw: Path, role: str, config: CleanCon
         )
 
 
-def _k_core(connection: Any, config: CleanConfig) -> list[dict[str, int]]:
+def _k_core(tables: Engine, config: CleanConfig) -> list[dict[str, int]]:
     """Run rounds until none removes a row; the first entry is the state before any."""
-    connection.execute(sql.CORE_START)
+    thresholds = {"min_user_ratings": config.min_user_ratings, "min_item_ratings": config.min_item_ratings}
+    tables.create("core", sql.CORE_START)
     rounds: list[dict[str, int]] = []
     while True:
-        rows, users, items = connection.execute(sql.CORE_COUNTS).fetchone()
-        rounds.append({"rows": rows, "users": users, "items": items})
+        rounds.append(only_row(tables.query(sql.CORE_COUNTS)))
+        rows = rounds[-1]["rows"]
         if rows == 0:
             steps = " -> ".join(f"{r['rows']} rows ({r['users']} users, {r['items']} items)" for r in rounds)
             raise BadDataError(
@@ -116,15 +115,12 @@ def _k_core(connection: Any, config: CleanConfig) -> list[dict[str, int]]:
             )
         if len(rounds) > 1 and rounds[-2]["rows"] == rows:
             return rounds[:-1]
-        thresholds = {"min_user_ratings": config.min_user_ratings, "min_item_ratings": config.min_item_ratings}
-        connection.execute(sql.CORE_ROUND, thresholds)
-        connection.execute("DROP TABLE core")
-        connection.execute("ALTER TABLE next_core RENAME TO core")
+        tables.create("core", sql.CORE_ROUND, thresholds)
 
 
-def _described_items(connection: Any, reviews: ReadReport, metadata: ReadReport) -> int:
+def _described_items(tables: Engine, reviews: ReadReport, metadata: ReadReport) -> int:
     """How many items the metadata describe; few are said, none are an error."""
-    items, matched, described = connection.execute(sql.DESCRIBED_ITEMS).fetchone()
+    items, matched, described = only_row(tables.query(sql.DESCRIBED_ITEMS)).values()
     if 2 * described >= items:
         return int(described)
     if described == 0 and matched:
@@ -135,8 +131,8 @@ def _described_items(connection: Any, reviews: ReadReport, metadata: ReadReport)
     ids = " and ".join(
         f"{' or '.join(map(quoted, dict.fromkeys(ends)))} in the {role} ({report.id_field})"
         for role, report, ends in (
-            ("reviews", reviews, connection.execute(sql.CORE_ITEM_IDS).fetchone()),
-            ("metadata", metadata, connection.execute(sql.METADATA_ITEM_IDS).fetchone()),
+            ("reviews", reviews, only_row(tables.query(sql.CORE_ITEM_IDS)).values()),
+            ("metadata", metadata, only_row(tables.query(sql.METADATA_ITEM_IDS)).values()),
         )
     )
     said = f"the metadata describe {described or 'none'} of the {items} items; ids are such as {ids}"

@@ -1,11 +1,17 @@
 """What the text encoder reads of each item: metadata, and reviews of the training part alone."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow.parquet as pq
+
 from hybridvae.config import Count, CountOrZero, Parameters
 from hybridvae.data import sql
+from hybridvae.data.engine import DUCKDB, EngineConfig, open_engine
 from hybridvae.errors import quoted
 
 Field = Literal["title", "brand", "categories", "description", "reviews"]  # of an item
@@ -25,7 +31,7 @@ class TextConfig(Parameters):
             raise ValueError(f"fields is {quoted(list(self.fields))}: name at least one of them, and none twice.")
 
 
-def gather_item_texts(cleaned: Path, fit: Path, config: TextConfig) -> list[str]:
+def gather_item_texts(cleaned: Path, fit: Path, config: TextConfig, engine: EngineConfig = DUCKDB) -> list[str]:
     """The text of each item of the catalogue, in the order of `fit/items.parquet`.
 
     Args:
@@ -36,9 +42,8 @@ def gather_item_texts(cleaned: Path, fit: Path, config: TextConfig) -> list[str]
     Returns:
         (I,) texts; empty where an item has no words at all.
     """
-    with sql.database() as connection:
-        sql.register_parquet(
-            connection,
+    with open_engine(engine) as tables:
+        tables.register(
             said=cleaned / "reviews.parquet",
             described=cleaned / "items.parquet",
             users=fit / "users.parquet",
@@ -46,12 +51,16 @@ def gather_item_texts(cleaned: Path, fit: Path, config: TextConfig) -> list[str]
             training=fit / "rows.parquet",
         )
         # The limit on reviews stands in SQL, so that a popular item's thousands never reach Python.
-        found = connection.execute(sql.ITEM_TEXTS, {"max_reviews": config.max_reviews})
-        names = [column[0] for column in found.description or ()]
-        texts = []
-        while batch := found.fetchmany(10_000):
-            texts += [compose(dict(zip(names, row, strict=True)), config) for row in batch]
-    return texts
+        tables.write(sql.ITEM_TEXTS, tables.folder / "texts.parquet", {"max_reviews": config.max_reviews})
+        with pq.ParquetFile(tables.folder / "texts.parquet") as file:
+            rows = (row for batch in file.iter_batches(10_000) for row in batch.to_pylist())
+            return [compose(_joined(some), config) for _, some in groupby(rows, key=itemgetter("item_index"))]
+
+
+def _joined(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """One item of its rows, which have a review each, and the first the metadata."""
+    first, *others = rows
+    return first | {"reviews": [row["words"] for row in (first, *others) if row["words"] is not None]}
 
 
 def compose(item: dict[str, Any], config: TextConfig) -> str:

@@ -1,5 +1,6 @@
 """From clean ratings to two parts that must not mix: what may be fitted on, and the test."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,9 +11,10 @@ import pandas as pd
 from hybridvae.config import Parameters, Seed, Within
 from hybridvae.data import sql
 from hybridvae.data.candidates import write_candidates
+from hybridvae.data.engine import DUCKDB, Engine, EngineConfig, only_row, open_engine
 from hybridvae.data.interactions import PARTS
 from hybridvae.errors import BadDataError
-from hybridvae.files import read_frame
+from hybridvae.files import read_frame, write_frame
 from hybridvae.progress import warn
 from hybridvae.seeds import random_generator
 
@@ -20,7 +22,6 @@ Strategy = Literal["temporal", "leave_one_out", "global_temporal", "cold_items"]
 Ties = Literal["drawn", "item_id"]
 
 _MUCH = 0.2  # a share of users or targets above which a person should know
-_LENGTHS = ("min", "quartile_1", "median", "quartile_3", "max", "mean")  # as sql.SPLIT_LENGTHS gives them
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class SplitConfig(Parameters):
             raise ValueError("0 < validation_cut < test_cut < 1 must hold.")
 
 
-def split(cleaned: Path, into: Path, config: SplitConfig) -> dict[str, Any]:
+def split(cleaned: Path, into: Path, config: SplitConfig, engine: EngineConfig = DUCKDB) -> dict[str, Any]:
     """Split the ratings in the folder `cleaned` into `into/fit` and `into/test`.
 
     `fit` holds the vocabularies (`users.parquet`, `items.parquet`, ordered by index), the rows of the
@@ -61,52 +62,55 @@ def split(cleaned: Path, into: Path, config: SplitConfig) -> dict[str, Any]:
     """
     fit, test = into / "fit", into / "test"
     order = {"drawn": config.ties == "drawn", "seed": str(config.seed)}
-    with sql.database() as connection:
-        sql.register_parquet(connection, reviews=cleaned / "reviews.parquet", described=cleaned / "items.parquet")
-        before = connection.execute("SELECT COUNT(DISTINCT user_id), COUNT(*) FROM reviews").fetchone()
-        for statement in (sql.SPLIT_ROWS, sql.SPLIT_USERS, sql.SPLIT_ITEMS):
-            connection.execute(statement, order)
-        connection.register("cold", _draw_cold_items(connection, config))
+    with open_engine(engine) as tables:
+        tables.register(reviews=cleaned / "reviews.parquet", described=cleaned / "items.parquet")
+        before = only_row(tables.query(sql.REVIEW_COUNTS))
+        for name, query in (("rows", sql.SPLIT_ROWS), ("users", sql.SPLIT_USERS), ("items", sql.SPLIT_ITEMS)):
+            tables.create(name, query, order)
+        write_frame(tables.folder / "cold.parquet", _draw_cold_items(tables, config))
+        tables.register(cold=tables.folder / "cold.parquet")
         wanted = {
             "temporal": {"held_out_share": config.held_out_share},
             "global_temporal": {"validation_cut": config.validation_cut, "test_cut": config.test_cut},
         }
-        connection.execute(sql.STRATEGIES[config.strategy], wanted.get(config.strategy, {}))
-        for statement in (sql.SPLIT_PARTS, sql.SPLIT_POOLS, sql.SPLIT_FINAL):
-            connection.execute(statement)
+        tables.create("marked", sql.STRATEGIES[config.strategy], wanted.get(config.strategy))
+        for name, query in (("parted", sql.SPLIT_PARTS), ("pools", sql.SPLIT_POOLS), ("final", sql.SPLIT_FINAL)):
+            tables.create(name, query)
 
-        sql.write_parquet(connection, sql.SPLIT_USER_INDEX, fit / "users.parquet")
-        sql.write_parquet(connection, sql.SPLIT_ITEM_INDEX, fit / "items.parquet")
-        sql.write_parquet(connection, sql.SPLIT_PART_ROWS, fit / "rows.parquet", {"first": 0, "last": 1})
-        sql.write_parquet(connection, sql.SPLIT_PART_ROWS, test / "rows.parquet", {"first": 2, "last": 2})
-        counts = connection.execute(sql.SPLIT_COUNTS).df().set_index("part").reindex(range(3), fill_value=0)
-        tied = connection.execute(sql.TIED_USERS).fetchone()
-        lengths = connection.execute(sql.SPLIT_LENGTHS).fetchone()
-    assert before is not None and tied is not None and lengths is not None  # aggregates always give a row
+        tables.write(sql.SPLIT_USER_INDEX, fit / "users.parquet")
+        tables.write(sql.SPLIT_ITEM_INDEX, fit / "items.parquet")
+        tables.write(sql.SPLIT_PART_ROWS, fit / "rows.parquet", {"first": 0, "last": 1})
+        tables.write(sql.SPLIT_PART_ROWS, test / "rows.parquet", {"first": 2, "last": 2})
+        counts = {row["part"]: row for row in tables.query(sql.SPLIT_COUNTS)}
+        tied = only_row(tables.query(sql.TIED_USERS))["users"]
+        lengths = only_row(tables.query(sql.SPLIT_LENGTHS))
 
     users, items = len(read_frame(fit / "users.parquet")), len(read_frame(fit / "items.parquet"))
-    rows, positives = int(counts["rows"].sum()), int(counts["positives"].sum())
+    rows, positives = (sum(part[key] for part in counts.values()) for key in ("rows", "positives"))
     report: dict[str, Any] = {
         "strategy": config.strategy,
         "ties": config.ties,
         "users": users,
-        "users_with_too_few_positives": before[0] - users,
+        "users_with_too_few_positives": before["users"] - users,
         "items": items,
         "rows": rows,
-        "rows_of_leavers": before[1] - rows,
+        "rows_of_leavers": before["rows"] - rows,
         "positives": positives,
         "density": positives / (users * items) if users else 0.0,
-        "positives_a_user": dict(zip(_LENGTHS, lengths, strict=True)),
-        "share_of_users_with_tied_boundary": tied[0] / users if users else 0.0,
+        "positives_a_user": lengths,
+        "share_of_users_with_tied_boundary": tied / users if users else 0.0,
     }
     for code, name in enumerate(PARTS):
-        of_part = {str(key): int(of_key[code]) for key, of_key in counts.items()}
+        of_part = Counter(counts.get(code))
+        del of_part["part"]
         report[name] = {key: of_part[key] for key in ("rows", "positives")}
         if code:
             _refuse_empty(name, of_part, users, config)
             new = of_part.pop("targets_of_new_items") / of_part["targets"]
-            report[name] = of_part | {"share_of_targets_of_new_items": new}
-    for part, negatives in write_candidates(fit, test, count=config.candidates, seed=config.seed).items():
+            report[name] = {**of_part, "share_of_targets_of_new_items": new}
+    for part, negatives in write_candidates(
+        fit, test, count=config.candidates, seed=config.seed, engine=engine
+    ).items():
         report[part]["negatives"] = asdict(negatives)
     _say_what_is_odd(report)
     return report
@@ -141,11 +145,12 @@ def _say_what_is_odd(report: dict[str, Any]) -> None:
             warn(f"{alone} {part} targets are left out, since their users rated all else that they are ranked among.")
 
 
-def _draw_cold_items(connection: Any, config: SplitConfig) -> pd.DataFrame:
+def _draw_cold_items(tables: Engine, config: SplitConfig) -> pd.DataFrame:
     """Items that lose all their interactions to validation (1) or test (2); empty for other strategies."""
     if config.strategy != "cold_items":
         return pd.DataFrame({"item_id": pd.Series(dtype=str), "part": pd.Series(dtype="int32")})
-    items = connection.execute("SELECT item_id FROM items ORDER BY item_index").fetchnumpy()["item_id"]
+    tables.write(sql.SPLIT_ITEM_IDS, tables.folder / "ids.parquet")
+    items = read_frame(tables.folder / "ids.parquet")["item_id"].to_numpy()
     size = max(1, int(config.cold_share * len(items) + 0.5))
     drawn = random_generator(config.seed, "split", "cold items").permutation(len(items))[: 2 * size]
     return pd.DataFrame(

@@ -1,23 +1,17 @@
-"""Every SQL statement of the project, in plain standard SQL: CREATE TABLE AS and window functions.
+"""Every SQL query of the project, in what DuckDB and Spark have in common: the file `engine.py` runs them on either.
 
-DuckDB runs them out of core under a memory limit. Nothing here is particular to it but the reading and
-writing of Parquet, so that a bigger engine can run the same statements.
+Both give the same rows for the same query, by these rules, which a query here must keep:
+
+- A parameter is `$name`. An engine that wants another sign puts it there.
+- The type of a number that is stored or reported is cast where the two would choose different ones, as for ROW_NUMBER.
+- TRIM is written `TRIM(BOTH ... FROM ...)`: with two arguments and a comma, Spark takes them the other way round.
+- What is sorted by has no NULL, or is sorted DESC: only there do both put NULL last. Texts are compared by their bytes.
+- A last column of ORDER BY is unique, so that no order is left to the engine.
 """
-
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
-import duckdb
-
-from hybridvae.files import atomic_path
-
-MEMORY_LIMIT = "1GB"
 
 # --- Amazon's files of 2014 ----------------------------------------------------------------------
 
-REVIEWS_BY_TIME = 'SELECT line FROM review_lines ORDER BY time, "user", item, line'
+REVIEWS_BY_TIME = "SELECT line FROM review_lines ORDER BY time, reviewer, item, line"
 
 REVIEWED_ITEMS = """
 SELECT line FROM item_lines WHERE item IN (SELECT item FROM review_lines) ORDER BY item, line
@@ -28,22 +22,20 @@ SELECT line FROM item_lines WHERE item IN (SELECT item FROM review_lines) ORDER 
 # The last rating of a (user, item) pair counts. Where two carry one timestamp the higher rating, then
 # the later title and text in alphabetical order decide, so that the order of the lines never does.
 LATEST_RATINGS = """
-CREATE TABLE ratings AS
 SELECT user_id, item_id, rating, timestamp, title, text
 FROM (
     SELECT *, ROW_NUMBER() OVER (
         PARTITION BY user_id, item_id ORDER BY timestamp DESC, rating DESC, title DESC, text DESC
     ) AS from_latest
-    FROM read_parquet($path)
+    FROM lines
 ) AS every_rating
 WHERE from_latest = 1
 """
 
-CORE_START = "CREATE TABLE core AS SELECT user_id, item_id FROM ratings"
+CORE_START = "SELECT user_id, item_id FROM ratings"
 
 # One round drops users and items that are both below their threshold now; rounds follow until none is.
 CORE_ROUND = """
-CREATE TABLE next_core AS
 SELECT user_id, item_id
 FROM (
     SELECT user_id, item_id,
@@ -54,7 +46,9 @@ FROM (
 WHERE user_ratings >= $min_user_ratings AND item_ratings >= $min_item_ratings
 """
 
-CORE_COUNTS = "SELECT COUNT(*), COUNT(DISTINCT user_id), COUNT(DISTINCT item_id) FROM core"
+CORE_COUNTS = """
+SELECT COUNT(*) AS rows, COUNT(DISTINCT user_id) AS users, COUNT(DISTINCT item_id) AS items FROM core
+"""
 
 CLEAN_REVIEWS = """
 SELECT ratings.user_id, ratings.item_id, rating, timestamp,
@@ -65,19 +59,16 @@ ORDER BY ratings.user_id, timestamp, ratings.item_id
 
 # Which metadata belong to an item: those of its id; else those that name it as a variant; else those of a variant that
 # the reviews name beside it.
-DESCRIPTIONS = """
-CREATE VIEW descriptions AS
-SELECT item_id, 0 AS distance, title, brand, categories, description FROM metadata
-UNION ALL
-SELECT variant_id, 1, title, brand, categories, description FROM metadata WHERE variant_id IS NOT NULL
-UNION ALL
-SELECT named.item_id, 2, title, brand, categories, description
-FROM (SELECT DISTINCT item_id, variant_id FROM lines WHERE variant_id IS NOT NULL) AS named
-JOIN metadata ON named.variant_id = metadata.item_id
-"""
-
 CLEAN_ITEMS = """
-CREATE TABLE clean_items AS
+WITH descriptions AS (
+    SELECT item_id, 0 AS distance, title, brand, categories, description FROM metadata
+    UNION ALL
+    SELECT variant_id, 1, title, brand, categories, description FROM metadata WHERE variant_id IS NOT NULL
+    UNION ALL
+    SELECT named.item_id, 2, title, brand, categories, description
+    FROM (SELECT DISTINCT item_id, variant_id FROM lines WHERE variant_id IS NOT NULL) AS named
+    JOIN metadata ON named.variant_id = metadata.item_id
+)
 SELECT kept.item_id, distance IS NOT NULL AS matched, COALESCE(title, '') AS title, COALESCE(brand, '') AS brand,
        COALESCE(categories, '') AS categories, COALESCE(description, '') AS description
 FROM (SELECT DISTINCT item_id FROM core) AS kept
@@ -93,15 +84,17 @@ LEFT JOIN (
 CLEAN_ITEMS_ROWS = "SELECT item_id, title, brand, categories, description FROM clean_items ORDER BY item_id"
 
 DESCRIBED_ITEMS = """
-SELECT COUNT(*), COUNT(CASE WHEN matched THEN 1 END),
-       COUNT(CASE WHEN title <> '' OR brand <> '' OR categories <> '' OR description <> '' THEN 1 END)
+SELECT COUNT(*) AS items, COUNT(CASE WHEN matched THEN 1 END) AS matched,
+       COUNT(CASE WHEN title <> '' OR brand <> '' OR categories <> '' OR description <> '' THEN 1 END) AS described
 FROM clean_items
 """
 
-CORE_ITEM_IDS = "SELECT MIN(item_id), MAX(item_id) FROM core"
-METADATA_ITEM_IDS = "SELECT MIN(item_id), MAX(item_id) FROM metadata"
+CORE_ITEM_IDS = "SELECT MIN(item_id) AS least, MAX(item_id) AS greatest FROM core"
+METADATA_ITEM_IDS = "SELECT MIN(item_id) AS least, MAX(item_id) AS greatest FROM metadata"
 
 # --- split ---------------------------------------------------------------------------------------
+
+REVIEW_COUNTS = "SELECT COUNT(DISTINCT user_id) AS users, COUNT(*) AS rows FROM reviews"
 
 # Users with fewer than three positives leave; the catalogue is the items with a positive among the
 # rest. `position` orders all of a user's rows, `turn` the user's positives.
@@ -109,7 +102,6 @@ METADATA_ITEM_IDS = "SELECT MIN(item_id), MAX(item_id) FROM metadata"
 # Rows of one timestamp are in a drawn order. Their ids would not do: ids carry the age of a product, so that names
 # would decide what is held out. The draw is a hash of seed, user and item: MD5 of a text is the same in every engine.
 SPLIT_ROWS = """
-CREATE TABLE rows AS
 WITH staying AS (
     SELECT user_id FROM reviews WHERE positive GROUP BY user_id HAVING COUNT(*) >= 3
 ), catalogue AS (
@@ -131,7 +123,6 @@ JOIN catalogue ON drawn.item_id = catalogue.item_id
 # (`floor`: 0 training, 1 validation, 2 test), which cuts in time for all users and cold items restrict.
 STRATEGIES = {
     "temporal": """
-        CREATE TABLE marked AS
         SELECT *, CASE WHEN NOT positive THEN 0
                        WHEN turn > turns - held_out THEN 2
                        WHEN turn > turns - 2 * held_out THEN 1
@@ -141,7 +132,6 @@ STRATEGIES = {
         ) AS sized
     """,
     "leave_one_out": """
-        CREATE TABLE marked AS
         SELECT *, CASE WHEN NOT positive THEN 0
                        WHEN turn = turns THEN 2
                        WHEN turn = turns - 1 THEN 1
@@ -149,7 +139,6 @@ STRATEGIES = {
         FROM rows
     """,
     "global_temporal": """
-        CREATE TABLE marked AS
         SELECT *, CASE WHEN positive THEN period ELSE 0 END AS target, period AS floor
         FROM (
             SELECT rows.*, CASE WHEN timestamp >= test_from THEN 2
@@ -166,7 +155,6 @@ STRATEGIES = {
         ) AS dated
     """,
     "cold_items": """
-        CREATE TABLE marked AS
         SELECT rows.*, CASE WHEN positive THEN COALESCE(cold.part, 0) ELSE 0 END AS target,
                COALESCE(cold.part, 0) AS floor
         FROM rows LEFT JOIN cold ON rows.item_id = cold.item_id
@@ -177,7 +165,6 @@ STRATEGIES = {
 # a validation target is not training, what lies behind a test target is only test. A validation target
 # behind a test target (cold items) is therefore none.
 SPLIT_PARTS = """
-CREATE TABLE parted AS
 SELECT user_id, item_id, rating, timestamp, positive, position, part, target > 0 AND target = part AS target
 FROM (
     SELECT marked.*, GREATEST(floor, CASE WHEN position >= first_test THEN 2
@@ -192,7 +179,6 @@ FROM (
 
 # What an item is ranked among: the cold items of its part where it is one of them, else the whole catalogue.
 SPLIT_POOLS = """
-CREATE TABLE pools AS
 SELECT items.item_id, COALESCE(cold.part, 0) AS pool,
        CASE WHEN cold.part IS NULL THEN COUNT(*) OVER ()
             ELSE COUNT(*) OVER (PARTITION BY COALESCE(cold.part, 0)) END AS pool_size
@@ -203,7 +189,6 @@ FROM items LEFT JOIN cold ON items.item_id = cold.item_id
 # user, and asks for a guess without a history (only cuts in time and cold items have such targets). One without
 # competitors has a user who rated everything else that it is ranked among, and would be first whatever the scores.
 SPLIT_FINAL = """
-CREATE TABLE final AS
 SELECT user_id, item_id, rating, timestamp, positive, position, part,
        target AND first_part < part AND rated < pool_size AS target,
        target AND first_part >= part AS orphan,
@@ -220,19 +205,19 @@ FROM (
 # Users and items are numbered in a drawn order too: whatever goes by these numbers later, such as which of equally
 # near items are neighbours, then does not go by names.
 SPLIT_USERS = """
-CREATE TABLE users AS
-SELECT user_id, ROW_NUMBER() OVER (ORDER BY place) - 1 AS user_index
+SELECT user_id, CAST(ROW_NUMBER() OVER (ORDER BY place) - 1 AS BIGINT) AS user_index
 FROM (
     SELECT DISTINCT user_id, CASE WHEN $drawn THEN MD5($seed || ' ' || user_id) ELSE user_id END AS place FROM rows
 ) AS ids
 """
 SPLIT_ITEMS = """
-CREATE TABLE items AS
-SELECT item_id, ROW_NUMBER() OVER (ORDER BY place) - 1 AS item_index
+SELECT item_id, CAST(ROW_NUMBER() OVER (ORDER BY place) - 1 AS BIGINT) AS item_index
 FROM (
     SELECT DISTINCT item_id, CASE WHEN $drawn THEN MD5($seed || ' ' || item_id) ELSE item_id END AS place FROM rows
 ) AS ids
 """
+
+SPLIT_ITEM_IDS = "SELECT item_id FROM items ORDER BY item_index"
 
 SPLIT_USER_INDEX = "SELECT user_index, user_id FROM users ORDER BY user_index"
 
@@ -254,7 +239,7 @@ ORDER BY user_index, position
 
 # Days tie often: a boundary within a tie was decided by the draw and not by time.
 TIED_USERS = """
-SELECT COUNT(*) FROM (
+SELECT COUNT(*) AS users FROM (
     SELECT DISTINCT ending.user_id
     FROM (
         SELECT user_id, part, MAX(timestamp) AS last_time FROM final WHERE positive GROUP BY user_id, part
@@ -267,9 +252,11 @@ SELECT COUNT(*) FROM (
 
 # Lengths of histories, all parts together; a percentile is the value of a user there is.
 SPLIT_LENGTHS = """
-SELECT MIN(length), PERCENTILE_DISC(0.25) WITHIN GROUP (ORDER BY length),
-       PERCENTILE_DISC(0.5) WITHIN GROUP (ORDER BY length), PERCENTILE_DISC(0.75) WITHIN GROUP (ORDER BY length),
-       MAX(length), AVG(length)
+SELECT MIN(length) AS min,
+       CAST(PERCENTILE_DISC(0.25) WITHIN GROUP (ORDER BY length) AS BIGINT) AS quartile_1,
+       CAST(PERCENTILE_DISC(0.5) WITHIN GROUP (ORDER BY length) AS BIGINT) AS median,
+       CAST(PERCENTILE_DISC(0.75) WITHIN GROUP (ORDER BY length) AS BIGINT) AS quartile_3,
+       MAX(length) AS max, AVG(length) AS mean
 FROM (SELECT COUNT(*) AS length FROM final WHERE positive GROUP BY user_id) AS histories
 """
 
@@ -290,54 +277,20 @@ GROUP BY part ORDER BY part
 # Reviews join by user *and* item and only through rows of the training part, so that no other review
 # can reach an item's text. The oldest come first: adding a review later changes the least. Those of one
 # timestamp are in the order of their users' numbers, which are drawn.
+#
+# One row a review, and one of an item without any; an item's metadata stand in its first row alone.
 ITEM_TEXTS = """
-SELECT catalogue.item_id, described.title, brand, categories, description, COALESCE(reviews, []) AS reviews
+SELECT item_index, described.title, brand, categories, description, words
 FROM catalogue
-LEFT JOIN described ON catalogue.item_id = described.item_id
 LEFT JOIN (
-    SELECT item_id, LIST(words ORDER BY from_oldest) AS reviews
-    FROM (
-        SELECT catalogue.item_id, TRIM(said.title || '. ' || said.text, ' .') AS words,
-               ROW_NUMBER() OVER (
-                   PARTITION BY catalogue.item_id ORDER BY said.timestamp, users.user_index
-               ) AS from_oldest
-        FROM training
-        JOIN users ON training.user_index = users.user_index
-        JOIN catalogue ON training.item_index = catalogue.item_index
-        JOIN said ON said.user_id = users.user_id AND said.item_id = catalogue.item_id
-        WHERE training.part = 0 AND (said.title <> '' OR said.text <> '')
-    ) AS numbered
-    WHERE from_oldest <= $max_reviews
-    GROUP BY item_id
-) AS spoken ON catalogue.item_id = spoken.item_id
-ORDER BY item_index
+    SELECT catalogue.item_id AS spoken_id, TRIM(BOTH ' .' FROM said.title || '. ' || said.text) AS words,
+           ROW_NUMBER() OVER (PARTITION BY catalogue.item_id ORDER BY said.timestamp, users.user_index) AS from_oldest
+    FROM training
+    JOIN users ON training.user_index = users.user_index
+    JOIN catalogue ON training.item_index = catalogue.item_index
+    JOIN said ON said.user_id = users.user_id AND said.item_id = catalogue.item_id
+    WHERE training.part = 0 AND (said.title <> '' OR said.text <> '')
+) AS spoken ON catalogue.item_id = spoken_id AND from_oldest <= $max_reviews
+LEFT JOIN described ON catalogue.item_id = described.item_id AND COALESCE(from_oldest, 1) = 1
+ORDER BY item_index, COALESCE(from_oldest, 1)
 """
-
-
-@contextmanager
-def database() -> Iterator[duckdb.DuckDBPyConnection]:
-    """A throw-away database that spills to disk beyond MEMORY_LIMIT."""
-    with TemporaryDirectory(prefix="hybridvae-") as folder:
-        connection = duckdb.connect(str(Path(folder) / "work.duckdb"))
-        try:
-            connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
-            connection.execute(f"SET temp_directory = '{folder}/spill'")
-            yield connection
-        finally:
-            connection.close()
-
-
-def write_parquet(
-    connection: duckdb.DuckDBPyConnection, query: str, path: Path, parameters: Mapping[str, object] | None = None
-) -> None:
-    """Write a query's rows to Parquet, atomically; an ORDER BY in the query makes the bytes repeatable."""
-    with atomic_path(path) as partial:
-        target = str(partial).replace("'", "''")
-        connection.execute(f"COPY ({query}) TO '{target}' (FORMAT parquet, COMPRESSION zstd)", dict(parameters or {}))
-
-
-def register_parquet(connection: duckdb.DuckDBPyConnection, **tables: Path) -> None:
-    """Name Parquet files as views."""
-    for name, path in tables.items():
-        location = str(path).replace("'", "''")
-        connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{location}')")
