@@ -147,7 +147,7 @@ def _params() -> Block:
 
 def _source(arguments: argparse.Namespace) -> None:
     from hybridvae.data.reviews import look_at
-    from hybridvae.data.sources import check_name
+    from hybridvae.data.sources import check_name, identity, part_files
 
     check_name(arguments.name)
     given = {"reviews": arguments.reviews} | ({"metadata": arguments.metadata} if arguments.metadata else {})
@@ -165,15 +165,15 @@ def _source(arguments: argparse.Namespace) -> None:
         if remote == {True}:
             path = obtain_url(location, cache_folder() / "downloads" / arguments.name)
         else:
-            path = _file(location)
-        report = look_at(path, role)
+            path = _path(location)
+        report = look_at(part_files(path)[0], role)
         unit = "lines" if report.kind == "JSON lines" else "rows"
         layout = f"layout {report.layout}, " if report.layout else ""
         good = f"{report.kept} of the first {report.lines} {unit} are good"
         found.append(f"# {role}: {report.kind}, {layout}items by {report.id_field}; {good}")
         if report.first_reject:
             warn(f"of {path} {good}; {report.first_reject}")
-        block |= {role: location if remote == {True} else str(path), f"{role}_sha256": sha256_of(path)}
+        block |= {role: location if remote == {True} else str(path), f"{role}_sha256": identity(path)}
     written = yaml.safe_dump({arguments.name: block}, sort_keys=False, allow_unicode=True, width=10_000)
     print(indent("\n".join([*found, written]), "  "), end="")
 
@@ -194,12 +194,17 @@ def _from_amazon_2014(arguments: argparse.Namespace) -> None:
         print(f"wrote {path}: {lines} lines, sha256 {sha256_of(path)}")
 
 
-def _file(location: str | Path) -> Path:
+def _path(location: str | Path) -> Path:
     path = Path(location).expanduser().resolve()
-    if path.is_dir():
-        raise UnreadableFileError(f"{path} is a folder: give the path of a file of JSON lines, CSV or Parquet.")
-    if not path.is_file():
+    if not path.exists():
         raise UnreadableFileError(f"{path} does not exist: give the path of a file of JSON lines, CSV or Parquet.")
+    return path
+
+
+def _file(location: str | Path) -> Path:
+    path = _path(location)
+    if path.is_dir():
+        raise UnreadableFileError(f"{path} is a folder: give the path of a file.")
     return path
 
 

@@ -62,7 +62,7 @@ def test_columns_judge_as_line_by_line(lines, layout, seconds):
         lines = [line.replace(str(NOW).encode(), str(NOW // 1000).encode()) for line in lines]
     layout = layout.fixed(list(PLAIN))
     block = Block(7, lines)
-    whole, slow = parse_reviews(block, layout=layout), _part(_rows(block), _ReviewParser(layout))
+    whole, slow = parse_reviews(block, name="r", layout=layout), _part(_rows(block), _ReviewParser("r", layout))
     assert whole.kept.to_pylist() == slow.kept.to_pylist()
     assert whole.rejects == slow.rejects
     assert (whole.report.lines, whole.report.kept) == (slow.report.lines, slow.report.kept)

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import json
 import re
 import subprocess
 import sys
@@ -15,10 +16,12 @@ import yaml
 from conftest import ROOT, review, write_lines
 
 from hybridvae.__main__ import main
+from hybridvae.data.cleaning import CleanConfig, clean
 from hybridvae.data.downloads import download_path, obtain_url
 from hybridvae.data.recbole import convert_wheel
-from hybridvae.data.sources import datasets, declared, fetch
+from hybridvae.data.sources import Declared, datasets, declared, fetch, identity, part_files
 from hybridvae.errors import BadParameterError, HybridVAEError, UnreadableFileError
+from hybridvae.files import sha256_of
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -230,7 +233,7 @@ def test_a_missing_local_file_says_where_it_was_expected(tmp_path):
     with pytest.raises(HybridVAEError, match=r"local/other\.jsonl does not exist"):
         local(tmp_path, reviews="other.jsonl")
     (tmp_path / "local" / "folder").mkdir()
-    with pytest.raises(HybridVAEError, match=r"local/folder is a folder: give the file"):
+    with pytest.raises(HybridVAEError, match=r"local/folder is a folder without files"):
         local(tmp_path, reviews="folder")
     with pytest.raises(HybridVAEError, match="HYBRIDVAE_DATA is not set"):
         fetch(mine({"kind": "file", "reviews": "r.jsonl"}), tmp_path / "raw", cache=tmp_path, local=None)
@@ -477,8 +480,9 @@ def test_the_helper_refuses_what_cannot_be_a_source(tmp_path, capsys, monkeypatc
     metadata = write_lines(tmp_path / "m.jsonl", [{"asin": "i", "title": "T"}])
     empty = write_lines(tmp_path / "empty.jsonl", [])
     table = write_lines(tmp_path / "table.csv", ["user,thing,rating,time", "u,i,5,1"])
+    (tmp_path / "empty").mkdir()
     for arguments, words in (
-        ([tmp_path], f"{tmp_path} is a folder"),
+        ([tmp_path / "empty"], "is a folder without files"),
         ([tmp_path / "none"], "none does not exist: give the path of a file of JSON lines, CSV or Parquet."),
         ([empty], "empty.jsonl is empty: give JSON lines"),
         ([reviews, empty], "empty.jsonl is empty: give JSON lines"),
@@ -524,3 +528,38 @@ def test_the_helper_reads_tables_and_says_where_the_block_goes(tmp_path, capsys,
     wanted = declared(yaml.safe_load(catalogue), "my-shop")  # as a person puts it there
     fetch(wanted, tmp_path / "raw", cache=tmp_path / "cache", local=None)
     assert len(list((tmp_path / "raw").iterdir())) == 1
+
+
+def test_a_folder_is_its_part_files(tmp_path):
+    parts = tmp_path / "parts"
+    for number, users in enumerate((["u1", "u2"], ["u3"])):
+        write_lines(parts / f"part-{number}.jsonl", [review(user, f"i{n}") for user in users for n in range(3)])
+    (parts / "part-1.jsonl").open("a").write("no json\n")
+    (parts / ".hidden").write_text("not one of them")
+    (parts / "_SUCCESS").touch()
+    lines = "".join(f"{sha256_of(parts / name)}  {name}\n" for name in ("part-0.jsonl", "part-1.jsonl"))
+    assert identity(parts) == hashlib.sha256(lines.encode()).hexdigest()
+    block = {"kind": "file", "reviews": str(parts), "reviews_sha256": identity(parts)}
+    fetch(Declared("shop", block, "sources.shop.{}"), tmp_path / "raw", cache=tmp_path / "cache", local=None)
+    assert [path.name for path in sorted((tmp_path / "raw").iterdir())] == [
+        "reviews-00000.jsonl",
+        "reviews-00001.jsonl",
+    ]
+    loose = CleanConfig(min_user_ratings=1, min_item_ratings=1, max_reject_share=0.5)
+    report = clean(tmp_path / "raw", tmp_path / "clean", loose)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    (whole / "reviews.jsonl").write_bytes(b"".join((parts / f"part-{n}.jsonl").read_bytes() for n in (0, 1)))
+    assert report == clean(whole, tmp_path / "clean-whole", loose)
+    for name in ("reviews.parquet", "items.parquet"):
+        assert (tmp_path / "clean" / name).read_bytes() == (tmp_path / "clean-whole" / name).read_bytes()
+    reject = json.loads((tmp_path / "clean/rejects.jsonl").read_text())
+    assert (reject["file"], reject["line"]) == ("reviews-00001", 4)
+    (parts / "part-2.jsonl").touch()
+    with pytest.raises(UnreadableFileError, match="has changed since it was declared"):
+        fetch(Declared("shop", block, "sources.shop.{}"), tmp_path / "raw", cache=tmp_path / "cache", local=None)
+
+
+def test_a_folder_without_files_is_refused(tmp_path):
+    with pytest.raises(UnreadableFileError, match="is a folder without files"):
+        part_files(tmp_path)

@@ -1,8 +1,9 @@
 """From raw files to clean ratings: validation, duplicates, iterated k-core, positives."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import pyarrow.parquet as pq
 
@@ -43,16 +44,19 @@ def clean(raw: Path, into: Path, config: CleanConfig, engine: EngineConfig = DUC
     with open_engine(engine) as tables:
         scratch = tables.folder
         with atomic_path(into / "rejects.jsonl") as partial, partial.open("wb") as rejects:
-            reviews = read_reviews(_raw_file(raw, "reviews"), scratch / "reviews.parquet", rejects)
-            metadata = ReadReport()
-            if any(raw.glob("metadata.*")):
-                metadata = read_metadata(_raw_file(raw, "metadata"), scratch / "metadata.parquet", rejects)
-            else:
-                pq.write_table(METADATA_SCHEMA.empty_table(), scratch / "metadata.parquet")
+            reviews = _read(read_reviews, _raw_files(raw, "reviews"), scratch / "reviews", rejects)
+            if not reviews.lines:
+                raise UnreadableFileError(
+                    f"{raw} holds no reviews.jsonl, reviews.csv or reviews.parquet, plain or gzip: run the fetch stage "
+                    "again."
+                )
+            metadata = _read(read_metadata, _raw_files(raw, "metadata"), scratch / "metadata", rejects)
+            if not metadata.lines:
+                pq.write_table(METADATA_SCHEMA.empty_table(), scratch / "metadata" / "none.parquet")
         _refuse_bad_share(reviews, raw, "reviews", config)
         _refuse_bad_share(metadata, raw, "metadata", config)
 
-        tables.register(lines=scratch / "reviews.parquet", metadata=scratch / "metadata.parquet")
+        tables.register(lines=scratch / "reviews" / "*.parquet", metadata=scratch / "metadata" / "*.parquet")
         tables.create("ratings", sql.LATEST_RATINGS)
         rounds = _k_core(tables, config)
         tables.create("clean_items", sql.CLEAN_ITEMS)
@@ -79,13 +83,19 @@ def clean(raw: Path, into: Path, config: CleanConfig, engine: EngineConfig = DUC
     }
 
 
-def _raw_file(raw: Path, role: str) -> Path:
-    found = sorted(raw.glob(f"{role}.*"))
-    if not found:
-        raise UnreadableFileError(
-            f"{raw} holds no {role}.jsonl, {role}.csv or {role}.parquet, plain or gzip: run the fetch stage again."
-        )
-    return found[0]
+def _raw_files(raw: Path, role: str) -> list[Path]:
+    """The raw file of a role, or its part files: reviews.jsonl.gz, or reviews-00000.jsonl.gz and so on."""
+    return sorted(raw.glob(f"{role}[.-]*"))
+
+
+def _read(read: Callable[..., ReadReport], files: list[Path], into: Path, rejects: IO[bytes]) -> ReadReport:
+    """Read part files one after the other, each into a Parquet file of its own in the folder `into`."""
+    report = ReadReport()
+    into.mkdir()
+    for file in files:
+        name = file.name.partition(".")[0]
+        report.add(read(file, into / f"{name}.parquet", rejects, name=name))
+    return report
 
 
 def _refuse_bad_share(report: ReadReport, raw: Path, role: str, config: CleanConfig) -> None:

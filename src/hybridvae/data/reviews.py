@@ -79,22 +79,25 @@ class Part:
     report: ReadReport
 
 
-def read_reviews(path: Path, kept: Path, rejects: IO[bytes]) -> ReadReport:
+def read_reviews(path: Path, kept: Path, rejects: IO[bytes], *, name: str = "reviews") -> ReadReport:
     """Stream a review file (JSON lines or CSV, plain or gzip, or Parquet) into the Parquet file `kept`.
 
     Its bad rows go into `rejects`.
+
+    Args:
+        name: what the file is called in `rejects`.
 
     Raises:
         UnreadableFileError: the file cannot be read to its end.
         BadDataError: no row is a review of a known layout; the message says what the file is instead, or which columns
             a table lacks.
     """
-    return _write(_reviews(path), path, kept, REVIEW_SCHEMA, rejects)
+    return _write(_reviews(path, name), path, kept, REVIEW_SCHEMA, rejects)
 
 
-def read_metadata(path: Path, kept: Path, rejects: IO[bytes]) -> ReadReport:
+def read_metadata(path: Path, kept: Path, rejects: IO[bytes], *, name: str = "metadata") -> ReadReport:
     """Stream an item metadata file, as `read_reviews` does; any published layout."""
-    return _write(_metadata(path), path, kept, METADATA_SCHEMA, rejects)
+    return _write(_metadata(path, name), path, kept, METADATA_SCHEMA, rejects)
 
 
 def look_at(path: Path, role: str, *, lines: int = 1000) -> ReadReport:
@@ -104,7 +107,7 @@ def look_at(path: Path, role: str, *, lines: int = 1000) -> ReadReport:
         UnreadableFileError, BadDataError: as `read_reviews`, of these lines.
     """
     report = ReadReport()
-    for part in (_reviews if role == "reviews" else _metadata)(path, lines):
+    for part in (_reviews if role == "reviews" else _metadata)(path, role, lines):
         report.add(part.report)
     return report
 
@@ -124,11 +127,11 @@ def _write(parts: Iterator[Part], path: Path, into: Path, schema: pa.Schema, rej
     return report
 
 
-def _reviews(path: Path, most: int | None = None) -> Iterator[Part]:
+def _reviews(path: Path, name: str, most: int | None = None) -> Iterator[Part]:
     """What becomes of a file's first `most` lines or rows (None: of all)."""
     records = records_of(path)
     layout = _layout_of_table(path, records.columns) if records.columns is not None else None
-    parse = _ReviewParser(layout, in_csv=records.kind == "CSV")
+    parse = _ReviewParser(name, layout, in_csv=records.kind == "CSV")
     if records.columns is None and most is None:
         parts = _blocks_of_reviews(path, parse)
     else:
@@ -136,25 +139,25 @@ def _reviews(path: Path, most: int | None = None) -> Iterator[Part]:
     yield from _with_a_good_row(parts, path, most, f"a review, with the fields {_A_REVIEW}")
 
 
-def _metadata(path: Path, most: int | None = None) -> Iterator[Part]:
+def _metadata(path: Path, name: str, most: int | None = None) -> Iterator[Part]:
     """As `_reviews`, of item metadata."""
     records = records_of(path)
     if records.columns is not None and not any(name in records.columns for name in METADATA_FIELDS["item"]):
         raise _lacking(path, records.columns, {"item": METADATA_FIELDS["item"]})
     if records.columns is None and most is None:
-        parts = parsed(blocks_of(path), parse_items)
+        parts = parsed(blocks_of(path), partial(parse_items, name=name))
     else:
-        parts = _parts(records, _ItemParser(in_csv=records.kind == "CSV"), most)
+        parts = _parts(records, _ItemParser(name, in_csv=records.kind == "CSV"), most)
     yield from _with_a_good_row(parts, path, most, f"about an item, with the fields {_AN_ITEM}")
 
 
 class _ReviewParser:
     """Makes rows of records; where the layout is not known, it is that of the first good one."""
 
-    role, schema = "reviews", REVIEW_SCHEMA
+    schema = REVIEW_SCHEMA
 
-    def __init__(self, layout: Layout | None = None, *, in_csv: bool = False) -> None:
-        self.layout, self._in_csv = layout, in_csv
+    def __init__(self, name: str, layout: Layout | None = None, *, in_csv: bool = False) -> None:
+        self.name, self.layout, self._in_csv = name, layout, in_csv
         self.id_field = ""  # that names the item of the first good one
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
@@ -173,10 +176,10 @@ class _ReviewParser:
 class _ItemParser:
     """Makes rows of records of metadata, which may have any layout."""
 
-    role, schema, layout = "metadata", METADATA_SCHEMA, None
+    schema, layout = METADATA_SCHEMA, None
 
-    def __init__(self, *, in_csv: bool = False) -> None:
-        self._in_csv = in_csv
+    def __init__(self, name: str, *, in_csv: bool = False) -> None:
+        self.name, self._in_csv = name, in_csv
         self.id_field = ""
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
@@ -191,19 +194,19 @@ def _blocks_of_reviews(path: Path, parse: _ReviewParser) -> Iterator[Part]:
     for block in blocks:
         yield _part(_rows(block), parse)
         if parse.layout is not None:
-            yield from parsed(blocks, partial(parse_reviews, layout=parse.layout))
+            yield from parsed(blocks, partial(parse_reviews, name=parse.name, layout=parse.layout))
 
 
 def _rows(block: Block) -> list[Row]:
     return [json_row(number, line) for number, line in enumerate(block.lines, start=block.first)]
 
 
-def parse_items(block: Block) -> Part:
+def parse_items(block: Block, *, name: str) -> Part:
     """The metadata in a block of JSON lines."""
-    return _part(_rows(block), _ItemParser())
+    return _part(_rows(block), _ItemParser(name))
 
 
-def parse_reviews(block: Block, *, layout: Layout) -> Part:
+def parse_reviews(block: Block, *, name: str, layout: Layout) -> Part:
     """The reviews in a block of lines of a known layout: as columns, but for lines that are out of the ordinary."""
     places, records = [], []
     for place, line in enumerate(block.lines):
@@ -212,7 +215,7 @@ def parse_reviews(block: Block, *, layout: Layout) -> Part:
                 places.append(place)
                 records.append(record)
     columns = review_columns(records, layout) if records else None
-    parse = _ReviewParser(layout)
+    parse = _ReviewParser(name, layout)
     if columns is None:
         return _part(_rows(block), parse)
     batch, odd = columns
@@ -268,7 +271,7 @@ def _part(
             report.rejected[why.reason] += 1
             if why.reason != "blank_line":
                 report.first_reject = report.first_reject or f"{unit} {row.number}: {why.detail}"
-            entry = {"file": parse.role, "line": row.number, "reason": why.reason, "detail": why.detail}
+            entry = {"file": parse.name, "line": row.number, "reason": why.reason, "detail": why.detail}
             rejects.append(orjson.dumps(entry | {"content": row.content.decode("utf-8", "replace")}) + b"\n")
     report.kept, report.id_field = len(kept), parse.id_field
     report.layout = parse.layout.name if parse.layout is not None and kept else ""

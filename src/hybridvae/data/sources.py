@@ -1,10 +1,12 @@
 """Where raw reviews come from: a file, a URL, or a data set that ships inside a Python package.
 
 Whatever the kind, `fetch` ends with `reviews.jsonl[.gz]` and, where there is item metadata,
-`metadata.jsonl[.gz]` in one folder; CSV, TSV and Parquet keep their own endings. The SHA-256 in the source's block is
+`metadata.jsonl[.gz]` in one folder; CSV, TSV and Parquet keep their own endings, and part files have numbers:
+`reviews-00000.jsonl.gz`. The SHA-256 in the source's block is
 the identity of the data: a file with another hash is refused.
 """
 
+import hashlib
 import re
 import shutil
 from collections.abc import Mapping
@@ -33,7 +35,7 @@ class _Located:
 
 @dataclass(frozen=True)
 class FileSource(_Located):
-    """Files on this machine: absolute paths, or names below the folder of local data."""
+    """Files on this machine: absolute paths, or names below the folder of local data; a folder is its part files."""
 
     kind: Literal["file"] = "file"
 
@@ -220,11 +222,36 @@ def fetch(wanted: Declared, into: Path, *, cache: Path, local: Path | None) -> N
             continue
         key, sha256 = wanted.hash_key.format(f"{role}_sha256"), getattr(source, f"{role}_sha256")
         remote = isinstance(source, UrlSource)
-        path = obtain_url(location, downloads, sha256=sha256, key=key) if remote else _local_file(location, local)
+        path = obtain_url(location, downloads, sha256=sha256, key=key) if remote else _local_path(location, local)
         if not remote or sha256 is None:  # a declared one of a download was checked
             _check_hash(path, sha256, key=key)
-        with atomic_path(into / f"{role}{_ending(path)}") as partial:
-            shutil.copyfile(path, partial)
+        parts = part_files(path)
+        for number, part in enumerate(parts):
+            name = f"{role}-{number:05d}" if path.is_dir() else role
+            with atomic_path(into / f"{name}{_ending(part)}") as partial:
+                shutil.copyfile(part, partial)
+
+
+def part_files(path: Path) -> list[Path]:
+    """A file itself, or the files of a folder in the order of their names, hidden ones left out.
+
+    Raises:
+        UnreadableFileError: the folder has none.
+    """
+    if not path.is_dir():
+        return [path]
+    parts = sorted(part for part in path.iterdir() if part.is_file() and not part.name.startswith((".", "_")))
+    if not parts:
+        raise UnreadableFileError(f"{path} is a folder without files: give a file, or a folder of part files.")
+    return parts
+
+
+def identity(path: Path) -> str:
+    """The SHA-256 of a file; of a folder, that of the hashes and names of its part files."""
+    if not path.is_dir():
+        return sha256_of(path)
+    lines = "".join(f"{sha256_of(part)}  {part.name}\n" for part in part_files(path))
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _ending(path: Path) -> str:
@@ -234,7 +261,7 @@ def _ending(path: Path) -> str:
 
 
 def _check_hash(path: Path, declared: str | None, *, key: str) -> None:
-    found = sha256_of(path)
+    found = identity(path)
     if declared is None:
         raise UnreadableFileError(
             f"{key} is not set in sources.yaml, and it is the data's identity: {path} has sha256 {found}; if that is "
@@ -247,7 +274,7 @@ def _check_hash(path: Path, declared: str | None, *, key: str) -> None:
         )
 
 
-def _local_file(location: str, local: Path | None) -> Path:
+def _local_path(location: str, local: Path | None) -> Path:
     path = Path(location).expanduser()
     if not path.is_absolute():
         if local is None:
@@ -256,8 +283,6 @@ def _local_file(location: str, local: Path | None) -> Path:
                 "which the file lies, or give an absolute path in sources.yaml."
             )
         path = local / path
-    if path.is_dir():
-        raise UnreadableFileError(f"{path} is a folder: give the file in sources.yaml.")
-    if not path.is_file():
+    if not path.exists():
         raise UnreadableFileError(f"{path} does not exist: put the file there, or change its source in sources.yaml.")
     return path
