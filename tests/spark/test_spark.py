@@ -1,6 +1,7 @@
 """Spark prepares what DuckDB prepares: the same rows in the same order, with the same types, and the same report."""
 
 import shutil
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -34,8 +35,15 @@ def settings(tmp_path_factory):
         pytest.skip("there is no Java on this machine to run Spark in")
     folder = tmp_path_factory.mktemp("conf")
     (folder / "spark-defaults.conf").write_text(SETTINGS)
+    # Spark's processes do without this package, as on the machines of a cluster.
+    (folder / "absent").mkdir()
+    (folder / "absent" / "hybridvae.py").write_text("raise ImportError('this package is not here')")
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{folder}/absent:$PYTHONPATH" exec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARK_CONF_DIR", str(folder))
+        patch.setenv("PYSPARK_PYTHON", str(python))
         patch.setattr(spark_engine, "_USERS", 7)  # so that there are several blocks of users
         yield
 
