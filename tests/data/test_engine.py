@@ -7,6 +7,8 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
+from conftest import ROOT
 
 from hybridvae.data import spark, sql
 from hybridvae.data.cleaning import CleanConfig, clean
@@ -39,6 +41,13 @@ def test_memory_cores_and_folder_change_no_byte(raw, tmp_path):
     small = EngineConfig(memory=512, cores=1, folder=str(tmp_path / "scratch"))
     assert hashes(DUCKDB, tmp_path / "one") == hashes(small, tmp_path / "two")
     assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_no_stage_runs_again_for_another_engine():
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    params = {name: [param for param in stage["params"] if isinstance(param, str)] for name, stage in stages.items()}
+    assert "clean" in params["clean"]
+    assert not [name for name, of_stage in params.items() if any(param.startswith("engine") for param in of_stage)]
 
 
 def test_duckdb_gets_its_memory_and_cores():
