@@ -12,9 +12,9 @@ _SAID = """# Compute
 Written by `make docs` from the files of `docs/benchmarks/`, and only from what they say: a dash stands where a file
 says nothing. Hours are those of fits, summed over models and seeds, or over configurations; of `torture`, which fits
 little, they are time of the processor. Of a benchmark they are those of the final fits. The fits before them, by which
-configurations were chosen, stand in the rows of `tuning`. A fit that was stopped and went on counts since then.
+configurations were chosen, stand in the rows of `tuning`. A resumed fit counts only the time after resuming.
 
-Energy was not measured. The machines had 2 cores, so hours x 2 cores bounds what was spent of processors where hours
+Energy was not measured. The machines had 2 cores, so hours x 2 cores is an upper bound of the CPU hours where hours
 are known. What ran on a GPU, and the fits that have no seconds, are not in it.
 """
 

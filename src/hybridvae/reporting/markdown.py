@@ -11,8 +11,8 @@ from hybridvae.reporting.model_titles import title_of
 PAIRS_SAID = (
     "A pair is two models of one family: one learns from interactions alone, the other also reads the text of items. "
     "The gain is how far NDCG@10 with text is above that without, with a 95 % bootstrap interval over users. p is of a "
-    "paired permutation test over users, after Holm's correction over the families: where it is small, chance hardly "
-    "explains the gain."
+    "paired permutation test over users, after Holm's correction over the families: a small p means that the "
+    "gain is unlikely to be chance."
 )
 
 
