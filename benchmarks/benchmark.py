@@ -79,7 +79,8 @@ def benchmark(arguments: argparse.Namespace) -> None:
             f"{wanted} does not exist: run the benchmark of the temporal split, with tuning, first."
         )
     tried = tried_before(tuning, raw_sha256, params["grid"]["search"]) if strategy == "temporal" else {}
-    refused: dict[str, str] = {}
+    refused = refused_before(tuned) if arguments.tuned or strategy != "temporal" else {}
+    params["models"] = [model for model in params["models"] if model not in refused]
     with workspace(REPOSITORY, dataset, strategy) as clone:
         search = Search(REPOSITORY, clone, jobs=arguments.jobs)
         if strategy == "temporal":
@@ -96,18 +97,7 @@ def benchmark(arguments: argparse.Namespace) -> None:
             blocks = {model: (params[model] or {}) | entry["parameters"] for model, entry in chosen.items()}
             counts = {model: len(tried[model]) for model in params["models"]}
         else:
-            known = read_json(tuned)["models"]
-            if missing := [model for model in params["models"] if model not in known]:
-                raise HybridVAEError(
-                    f"{tuned} has no {', '.join(missing)}: run the benchmark of the temporal split first."
-                )
-            blocks = {model: known[model]["parameters"] for model in params["models"]}
-            for model, block in blocks.items():
-                if newer := set(params[model] or {}) - set(block):
-                    raise UnreadableFileError(
-                        f"{tuned} says nothing of {', '.join(sorted(newer))} of {model}, which is newer than it: "
-                        "run the benchmark of the temporal split again."
-                    )
+            blocks = chosen_before(tuned, params)
             counts = dict.fromkeys(params["models"], 0)
 
         seeds = [params["seed"] + number for number in range(arguments.seeds)]
@@ -145,6 +135,31 @@ def benchmark(arguments: argparse.Namespace) -> None:
         }
         write_json(RESULTS / f"{name}.json", report)
         print(f"benchmark: wrote {(RESULTS / name).relative_to(ROOT)}.json")
+
+
+def refused_before(results: Path) -> dict[str, str]:
+    """The models that did not fit into the memory when the results of the temporal split were made."""
+    found: dict[str, str] = read_json(results).get(KEY, {}) if results.exists() else {}
+    return found
+
+
+def chosen_before(results: Path, params: Block) -> dict[str, Block]:
+    """Of each model the whole block of parameters that the temporal split chose.
+
+    Raises:
+        HybridVAEError: the results of that split lack a model, or a parameter that is newer than they are.
+    """
+    known = read_json(results)["models"]
+    if missing := [model for model in params["models"] if model not in known]:
+        raise HybridVAEError(f"{results} has no {', '.join(missing)}: run the benchmark of the temporal split first.")
+    blocks: dict[str, Block] = {model: known[model]["parameters"] for model in params["models"]}
+    for model, block in blocks.items():
+        if newer := set(params[model] or {}) - set(block):
+            raise UnreadableFileError(
+                f"{results} says nothing of {', '.join(sorted(newer))} of {model}, which is newer than it: "
+                "run the benchmark of the temporal split again."
+            )
+    return blocks
 
 
 def judgement_of(outcome: Outcome, dataset: str, items: IntArray) -> Judgement:

@@ -8,7 +8,7 @@ from hybridvae.errors import NotEnoughMemoryError
 from hybridvae.evaluation.intervals import EvaluationConfig, summarise
 from hybridvae.evaluation.judge import ValidationNDCG, judge
 from hybridvae.files import write_frame, write_json, write_metrics
-from hybridvae.memory import check_memory
+from hybridvae.memory import check_memory, free_on
 from hybridvae.models import Context, EpochMetrics, FitState, create
 from hybridvae.refusal import KEY, write_refusal
 
@@ -19,8 +19,10 @@ def main() -> str:
     state = FitState(cache() / "fits")
     model = create(NAME, PARAMS.get(NAME), Context(PARAMS["seed"], PARAMS["device"], state))
     interactions = read_interactions(data("split", "fit"), upto="train", vectors=vectors_for(model))
+    device = getattr(model, "device", None)
     try:
-        print(check_memory(NAME, model.needs(interactions), model.if_too_large), flush=True)
+        free = free_on(device.type if device else "cpu")
+        print(check_memory(NAME, model.needs(interactions), model.if_too_large, free=free), flush=True)
     except NotEnoughMemoryError as error:
         return refused(str(error))
     targets = read_targets(data("split", "fit"))
@@ -36,7 +38,10 @@ def main() -> str:
             for key, value in figures.items():
                 live.log_metric(key, value)
 
-        model.fit(interactions, validation=ndcg, on_epoch=log)
+        try:
+            model.fit(interactions, validation=ndcg, on_epoch=log)
+        except NotEnoughMemoryError as error:
+            return refused(str(error))
         if not history:  # a model without epochs still gives a curve, of one point
             log(0, {"ndcg@10": ndcg(model)})
 
@@ -56,6 +61,7 @@ def main() -> str:
 
 def refused(sentence: str) -> str:
     """The other models go on, and the tables say why this one is not in them."""
+    sentence = f"{sentence.removesuffix('.')}; then run `dvc repro --force validate@{NAME}`."
     about = {"dataset": DATASET, "model": NAME, "split": "validation", KEY: sentence}
     write_refusal(data("validate", NAME), sentence)
     write_metrics(metrics("validation", f"{NAME}.json"), about)

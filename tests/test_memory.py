@@ -75,25 +75,43 @@ def test_a_model_refuses_before_it_starts(name, monkeypatch):
 
 
 def test_what_grows_with_the_items_squared_is_said_of_a_large_catalogue():
-    interactions = interactions_of(checkerboard())
-    needs = create("ease", {}, Context()).needs(interactions)
-    assert needs == {"the matrix of all items with all items": 12 * interactions.n_items**2}
+    board = np.zeros((2, 30))
+    board[0, :3] = board[1, 5:7] = 1  # 9 + 4 pairs of items
+    needs = create("ease", {}, Context()).needs(interactions_of(board))
+    assert needs == {"the matrix of all items with all items": max(12 * 900, 8 * 900 + 20 * 13)}
+
+
+SMALL = {"hidden_dims": [8], "latent_dim": 4, "epochs": 1, "anneal_epochs": 0}
 
 
 def test_hybridvae_leaves_out_ease_where_it_does_not_fit(monkeypatch, capsys):
-    from hybridvae.models import hybridvae
-
-    interactions = interactions_of(checkerboard())
-    monkeypatch.setattr(hybridvae, "free_memory", lambda: 10_000)
-    block = {"hidden_dims": [8], "latent_dim": 4, "epochs": 1, "anneal_epochs": 0}
-    model = create("hybridvae", block | {"ease_weight": None}, Context()).fit(
-        interactions, validation=lambda model: 1.0
-    )
+    interactions = interactions_of(np.eye(3000, dtype=np.float32)[:40])  # EASE's matrix has 108 MB
+    monkeypatch.setenv("HYBRIDVAE_MEMORY", "0.25")
+    model = create("hybridvae", SMALL | {"ease_weight": None}, Context())
+    check_memory("hybridvae", model.needs(interactions), model.if_too_large)
+    model.fit(interactions, validation=lambda model: 1.0)
     assert model.chosen == {"epochs": 1, "ease_weight": 0.0} and model.ease is None
     assert "leaves out EASE" in capsys.readouterr().err
     assert np.isfinite(model.scores(np.arange(4))).all()
-    asked = create("hybridvae", block | {"ease_weight": 0.2}, Context()).fit(interactions)
-    assert asked.ease is not None, "a weight that is given is kept"
+    asked = create("hybridvae", SMALL | {"ease_weight": 0.2}, Context())
+    with pytest.raises(
+        NotEnoughMemoryError, match=r"hybridvae: EASE needs about 0.3 GB .* set hybridvae.ease_weight to 0"
+    ):
+        asked.fit(interactions)
+    with pytest.raises(NotEnoughMemoryError, match="for EASE's the matrix of all items"):
+        check_memory("hybridvae", asked.needs(interactions), asked.if_too_large)
+    monkeypatch.setenv("HYBRIDVAE_MEMORY", "0.5")
+    assert create("hybridvae", SMALL | {"ease_weight": None}, Context()).fit(interactions).ease is not None
+
+
+def test_a_network_is_held_against_the_memory_of_its_device(monkeypatch):
+    interactions = interactions_of(checkerboard())
+    model = create("multvae", {}, Context(device="cpu"))
+    monkeypatch.setattr("hybridvae.models._epochs.free_on", lambda device: {"cpu": 10**12}.get(device, 1000))
+    model.check_memory(interactions)
+    model.device = type(model.device)("cuda")
+    with pytest.raises(NotEnoughMemoryError, match="multvae needs"):
+        model.check_memory(interactions)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "much", "nan", "inf"])

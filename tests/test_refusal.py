@@ -11,7 +11,8 @@ def test_a_model_that_does_not_fit_leaves_the_others_running(done, tmp_path):
     project.environment["HYBRIDVAE_MEMORY"] = "0.23"
     said = project.run("dvc", "repro")
     sentence = project.json("metrics/test/ials.json")["refused"]
-    assert sentence.startswith("ials needs about ") and sentence.endswith("are free: lower ials.factors.")
+    assert sentence.startswith("ials needs about ")
+    assert sentence.endswith("are free: lower ials.factors; then run `dvc repro --force validate@ials`.")
     assert f"validate: ials on tiny was not fitted: {sentence}" in said
     comparison = project.json("metrics/comparison.json")
     assert comparison["models"] == list(MODELS) and comparison["refused"] == {"ials": sentence}
@@ -22,6 +23,8 @@ def test_a_model_that_does_not_fit_leaves_the_others_running(done, tmp_path):
     assert "factors" in project.run(
         "python", "-m", "hybridvae", "recommend", "--model", "ials", "--history", "i001", fails=True
     )
+    project.set(recommend__model="ials")
+    assert "no lists: ials was not fitted" in project.run("dvc", "repro")
     project.set(ials__factors=8)
     assert "ials on tiny" in project.run("dvc", "repro", "compare")
     assert project.json("metrics/comparison.json")["models"] == [*MODELS, "ials"]

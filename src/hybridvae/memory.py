@@ -16,7 +16,7 @@ Needs = Mapping[str, float]  # what is held at once -> bytes
 
 _VARIABLE = "HYBRIDVAE_MEMORY"
 _GROUPS = Path("/sys/fs/cgroup")
-_WORKING_SPACE = 200e6  # bytes: blocks of scores and their copies, whatever the model
+WORKING_SPACE = 200e6  # bytes: blocks of scores and their copies, whatever the model
 
 
 def free_memory() -> int | None:
@@ -36,6 +36,15 @@ def free_memory() -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
+def free_on(device: str) -> int | None:
+    """Bytes that are free on a device: "cuda" has a memory of its own."""
+    if device != "cuda":
+        return free_memory()
+    import torch
+
+    return int(torch.cuda.mem_get_info()[0])
+
+
 def check_memory(name: str, needs: Needs, advice: str, *, free: int | None = None) -> str:
     """What a model will need, in one sentence.
 
@@ -48,7 +57,7 @@ def check_memory(name: str, needs: Needs, advice: str, *, free: int | None = Non
         NotEnoughMemoryError: more is needed than is free.
     """
     free = free_memory() if free is None else free
-    total = sum(needs.values()) + _WORKING_SPACE
+    total = sum(needs.values()) + WORKING_SPACE
     said = f"{name} needs about {gigabytes(total)} of memory"
     if needs and (largest := max(needs, key=needs.__getitem__)):
         said += f" ({gigabytes(needs[largest])} for {largest})"

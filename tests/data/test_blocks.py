@@ -3,6 +3,10 @@
 import gzip
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import orjson
 import pyarrow.parquet as pq
@@ -10,12 +14,13 @@ import pytest
 from conftest import NOW, review
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joblib import cpu_count
 
 from hybridvae.data import blocks, records, reviews
 from hybridvae.data.blocks import Block, blocks_of, parsed
 from hybridvae.data.layouts import LAYOUTS
 from hybridvae.data.reviews import _part, _ReviewParser, _rows, parse_reviews
-from hybridvae.errors import UnreadableFileError
+from hybridvae.errors import NotEnoughMemoryError, UnreadableFileError
 
 SPACED = ["", " ", " a", "a ", "a\tb", "\u00a0x", "x\u2003", "a\u0085", "\x0b", "a\x1f", "\x7f", "x" * 1001, "&amp;"]
 ODD = st.one_of(
@@ -83,6 +88,43 @@ def test_blocks_hold_the_lines_of_the_file(tmp_path_factory, content, size, long
     wanted = [line[: longest + 1] for line in io.BytesIO(content)]
     assert lines == wanted
     assert [block.first for block in found] == [1 + sum(len(b.lines) for b in found[:n]) for n in range(len(found))]
+
+
+def test_lines_after_an_overlong_one_at_the_end_are_lines(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "_BLOCK", 8)
+    monkeypatch.setattr(records, "MAX_LINE", 5)
+    for end in (b"", b"\n"):
+        (tmp_path / "file").write_bytes(b"a" * 12 + b"\nb\nc" + end)
+        found = [line for block in blocks_of(tmp_path / "file") for line in block.lines]
+        assert found == [b"aaaaaa", b"b\n", b"c" + end]
+
+
+def test_a_script_without_a_guard_reads_a_long_file(tmp_path):
+    path = tmp_path / "reviews.jsonl"
+    path.write_bytes(b"".join(orjson.dumps(review(f"u{n}", "i")) + b"\n" for n in range(500)))
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import io
+from pathlib import Path
+from hybridvae.data import blocks, reviews
+print("began")
+blocks._BLOCK, blocks._ALONE = 1000, 2
+print(reviews.read_reviews(Path({str(path)!r}), Path({str(tmp_path / "kept.parquet")!r}), io.BytesIO()).kept)
+""")
+    said = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert said.stdout.split() == ["began", "500"], said.stderr
+
+
+def killed(block):
+    if block.first > 10:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_is_said_in_words():
+    if cpu_count() < 2:
+        pytest.skip("one core reads alone")
+    with pytest.raises(NotEnoughMemoryError, match="a process that read lines was killed"):
+        list(parsed((Block(n, []) for n in range(40)), killed))
 
 
 def sizes_of(block):

@@ -324,3 +324,14 @@ def test_pandas_writes_real_reviews_that_are_cleaned_as_the_original(real_data, 
         frame.to_parquet(tmp_path / "parquet/reviews.parquet")
     found = [cleaned(tmp_path / folder, tmp_path / f"clean-{folder}") for folder in ("lines", kind)]
     assert found[0] == found[1] and found[0][0]["rows_out"] == 10_261
+
+
+def test_a_column_without_a_name_is_no_title(tmp_path):
+    _, kept, _ = read_text(tmp_path, ",user_id,item_id,rating,timestamp\n0,u,i,5,1400000000\n")
+    assert (kept[0]["title"], kept[0]["text"]) == ("", "")
+
+
+def test_a_list_that_no_file_can_hold_stays_text(tmp_path):
+    for value in (r"['\ud83d']", "[0x" + "f" * 5000 + "]"):
+        _, kept, _ = read_text(tmp_path, f'asin,title,categories\ni,Drum,"{value}"\n', reviews.read_metadata)
+        assert kept[0]["item_id"] == "i"

@@ -537,13 +537,17 @@ def test_a_folder_is_its_part_files(tmp_path):
     (parts / "part-1.jsonl").open("a").write("no json\n")
     (parts / ".hidden").write_text("not one of them")
     (parts / "_SUCCESS").touch()
-    lines = "".join(f"{sha256_of(parts / name)}  {name}\n" for name in ("part-0.jsonl", "part-1.jsonl"))
+    (parts / "part-2.empty.jsonl").touch()
+    lines = "".join(
+        f"{sha256_of(parts / name)}  {name}\n" for name in ("part-0.jsonl", "part-1.jsonl", "part-2.empty.jsonl")
+    )
     assert identity(parts) == hashlib.sha256(lines.encode()).hexdigest()
     block = {"kind": "file", "reviews": str(parts), "reviews_sha256": identity(parts)}
     fetch(Declared("shop", block, "sources.shop.{}"), tmp_path / "raw", cache=tmp_path / "cache", local=None)
     assert [path.name for path in sorted((tmp_path / "raw").iterdir())] == [
         "reviews-00000.jsonl",
         "reviews-00001.jsonl",
+        "reviews-00002.jsonl",
     ]
     loose = CleanConfig(min_user_ratings=1, min_item_ratings=1, max_reject_share=0.5)
     report = clean(tmp_path / "raw", tmp_path / "clean", loose)
@@ -555,7 +559,7 @@ def test_a_folder_is_its_part_files(tmp_path):
         assert (tmp_path / "clean" / name).read_bytes() == (tmp_path / "clean-whole" / name).read_bytes()
     reject = json.loads((tmp_path / "clean/rejects.jsonl").read_text())
     assert (reject["file"], reject["line"]) == ("reviews-00001", 4)
-    (parts / "part-2.jsonl").touch()
+    (parts / "part-3.jsonl").touch()
     with pytest.raises(UnreadableFileError, match="has changed since it was declared"):
         fetch(Declared("shop", block, "sources.shop.{}"), tmp_path / "raw", cache=tmp_path / "cache", local=None)
 

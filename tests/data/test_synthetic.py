@@ -30,6 +30,8 @@ def test_the_same_call_writes_the_same_rows_and_keeps_what_is_there(tmp_path, sm
     again = synthesize(tmp_path / "b", size, seed=1)
     assert [lines(path) for path in first] == [lines(path) for path in again]
     assert lines(synthesize(tmp_path / "c", size, seed=2)[0]) != lines(first[0])
+    with pytest.raises(BadParameterError, match="holds reviews of other arguments"):
+        synthesize(tmp_path / "a", size, seed=2)
     users = [{row["user_id"] for row in lines(path)} for path in first]
     assert not users[0] & users[1], "a user's reviews are in one file"
 

@@ -1,19 +1,20 @@
 """JSON lines in blocks, which all cores parse: one process unpacks the file, the others read the lines."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import current_process
 from pathlib import Path
 from typing import IO, TypeVar
 
 from hybridvae.data import records
+from hybridvae.errors import NotEnoughMemoryError
 
 _BLOCK = 4 * 2**20  # bytes, about
 _ALONE = 8  # blocks that are read before other processes are worth their start
 _AHEAD = 3  # blocks a process that wait for it
+_MOST_WORKERS = 8  # more would wait for the one that unpacks
 
 Outcome = TypeVar("Outcome")
 
@@ -50,7 +51,9 @@ def blocks_of(path: Path) -> Iterator[Block]:
                 yield Block(number, [_bounded(rest)])
                 number, rest = number + 1, _after_line(file)
         if rest:
-            yield Block(number, [_bounded(rest)])
+            *whole_lines, last = rest.split(b"\n")
+            lines = [line + b"\n" for line in whole_lines] + ([last] if last else [])
+            yield Block(number, [_bounded(line) for line in lines])
 
 
 def _bounded(line: bytes) -> bytes:
@@ -69,23 +72,38 @@ def _after_line(file: IO[bytes]) -> bytes:
 def parsed(blocks: Iterator[Block], parse: Callable[[Block], Outcome]) -> Iterator[Outcome]:
     """What `parse`, which must be a function of a module, makes of each block, in order.
 
-    After some blocks other processes help, if there are more cores than one.
+    After some blocks other processes help, if there are cores for them. They are those of joblib (loky): unlike the
+    standard library's they do not run the script again that this process began with.
+
+    Raises:
+        NotEnoughMemoryError: one of these processes was killed.
     """
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    from joblib import cpu_count  # type: ignore[import-untyped]  # knows the limits of containers
+
+    workers = min(int(cpu_count()), _MOST_WORKERS)
     for number, block in enumerate(blocks, start=1):
         yield parse(block)
-        if number == _ALONE and workers > 1:
-            break
-    else:
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        waiting: deque[Future[Outcome]] = deque()
-        try:
-            for block in blocks:
-                waiting.append(pool.submit(parse, block))
-                if len(waiting) > workers * _AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
+        if number == _ALONE and workers > 1 and not current_process().daemon:
+            yield from _parsed_by_others(blocks, parse, workers)
+
+
+def _parsed_by_others(blocks: Iterator[Block], parse: Callable[[Block], Outcome], workers: int) -> Iterator[Outcome]:
+    from joblib.externals.loky import ProcessPoolExecutor  # type: ignore[import-untyped]
+
+    pool = ProcessPoolExecutor(workers)
+    waiting: deque[Future[Outcome]] = deque()
+    try:
+        for block in blocks:
+            waiting.append(pool.submit(parse, block))
+            if len(waiting) > workers * _AHEAD:
                 yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenExecutor:
+        raise NotEnoughMemoryError(
+            "a process that read lines was killed, as happens where memory is short: free some, then run this again."
+        ) from None
+    finally:
+        for future in waiting:
+            future.cancel()
+        pool.shutdown(wait=True)

@@ -25,7 +25,8 @@ _PARTS = {1: "validation", 2: "test"}
 _SCHEMA = pa.schema([("user_index", pa.int32()), ("item_index", pa.int32()), ("candidates", pa.list_(pa.int32()))])
 _COLUMNS = ("user_index", "item_index", "timestamp", "target", "part")
 _USERS_ROWS = 1 << 20  # rows of users that are worked on at a time, at least one user's
-_TARGETS = 1 << 15  # drawn for at a time
+_TARGETS = 1 << 15  # drawn for at a time, at most
+_NUMBERS = 1 << 22  # drawn at a time
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _PLACE_BITS = np.uint64(18)  # more draws than a target has negatives
 
@@ -127,8 +128,9 @@ def draw_for(rows: pd.DataFrame, part: int, *, n_items: int, count: int, key: in
     users, owner = np.unique(rated["user_index"].to_numpy(), return_inverse=True)
     starts = np.searchsorted(owner, np.arange(len(users) + 1))
     targets = rows[(rows["part"] == part) & rows["target"]]
-    for begin in range(0, len(targets), _TARGETS):
-        some = targets.iloc[begin : begin + _TARGETS]
+    step = max(1, min(_TARGETS, _NUMBERS // (2 * count + 16)))
+    for begin in range(0, len(targets), step):
+        some = targets.iloc[begin : begin + step]
         of_user, items = some["user_index"].to_numpy(), some["item_index"].to_numpy()
         places = np.searchsorted(users, of_user)
         negatives, lengths = draw_candidates(
@@ -178,17 +180,21 @@ def draw_candidates(
     """
     unseen = n_items - np.diff(starts)[users]  # (T,)
     wanted = np.minimum(count, unseen)
-    number = count + count * count // max(1, 4 * count) + 16  # where at least 4 x count are unseen, that is enough
-    places = (_draws(states, number) >> np.uint64(11)) * 2.0**-53  # uniform on [0, 1)
-    numbers = np.minimum((places * unseen[:, None]).astype(np.uint64), (unseen[:, None] - 1).astype(np.uint64))
-    chosen = _first_distinct(numbers, wanted)
-    few = (unseen < 4 * count) | (chosen.sum(axis=1) < wanted)
-    chosen[few] = False
-    flat, lengths = numbers[chosen].astype(np.int64), wanted.copy()
-    lengths[few] = 0
-    if few.any():  # small catalogues, and very rarely others: an order of all that is unseen
+    lengths = np.zeros_like(wanted)
+    flat = np.zeros(0, dtype=np.int64)
+    many = np.flatnonzero(unseen >= 4 * count)
+    if len(many):
+        number = count + count // 4 + 16  # where 4 x count are unseen, that is nearly always enough
+        places = (_draws(states[many], number) >> np.uint64(11)) * 2.0**-53  # uniform on [0, 1)
+        room = unseen[many, None]
+        numbers = np.minimum((places * room).astype(np.uint64), (room - 1).astype(np.uint64))
+        chosen = _first_distinct(numbers, wanted[many])
+        enough = chosen.sum(axis=1) == wanted[many]
+        flat, lengths[many] = numbers[chosen & enough[:, None]].astype(np.int64), wanted[many] * enough
+    few = np.flatnonzero(lengths < wanted)
+    if len(few):  # small catalogues, and very rarely others: an order of all that is unseen
         pieces = np.split(flat, np.cumsum(lengths)[:-1])
-        for row in np.flatnonzero(few):
+        for row in few:
             pieces[row] = np.argsort(_draws(states[[row]], unseen[row])[0], kind="stable")[: wanted[row]]
         flat = np.concatenate(pieces)
     # The p-th unrated item is p plus the number of rated items before it: own[j] - j unrated items precede own[j], so a

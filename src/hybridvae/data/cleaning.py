@@ -92,9 +92,10 @@ def _read(read: Callable[..., ReadReport], files: list[Path], into: Path, reject
     """Read part files one after the other, each into a Parquet file of its own in the folder `into`."""
     report = ReadReport()
     into.mkdir()
-    for file in files:
+    whole = [file for file in files if file.stat().st_size]  # an engine's part may be empty
+    for number, file in enumerate(whole or files):
         name = file.name.partition(".")[0]
-        report.add(read(file, into / f"{name}.parquet", rejects, name=name))
+        report.add(read(file, into / f"{number:05d}.parquet", rejects, name=name))
     return report
 
 

@@ -112,7 +112,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 def _whole_file(path: Path) -> Iterator[None]:
     try:
         yield
-    except (EOFError, OSError, zlib.error, pa.ArrowException, UnicodeDecodeError) as error:
+    except (EOFError, OSError, zlib.error, pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
         said = str(error).partition("\n")[0]
         raise UnreadableFileError(
             f"{path} cannot be read to its end ({said}): it is damaged, so get it again."
@@ -316,7 +316,7 @@ def _named(row: tuple[int, bytes, list[str] | Rejected], columns: tuple[str, ...
     """A row of CSV with the names of its columns; where nothing stands, the value is None."""
     number, content, values = row
     if isinstance(values, list):
-        record = {name: value or None for name, value in zip(columns, values, strict=True)}
+        record = {name: value or None for name, value in zip(columns, values, strict=True) if name}
         return Row(number, len(content), content[:_CONTENT], record)
     return Row(number, len(content), content[:_CONTENT], values)
 

@@ -17,11 +17,12 @@ import pyarrow as pa
 
 from hybridvae.arrays import IntArray
 from hybridvae.errors import BadParameterError
-from hybridvae.files import atomic_path
+from hybridvae.files import atomic_path, read_json, write_json
 from hybridvae.progress import progress
 from hybridvae.seeds import random_generator
 
 GENRES = 32
+_ARGUMENTS = "synthesize.json"
 _BLOCK = 1_000_000  # rows of a file
 _MEAN = 10  # reviews of a user, of which 5 are the least
 _FAITHFUL = 0.7  # share of the reviews that go to a favourite genre
@@ -56,7 +57,14 @@ def synthesize(into: Path, size: Size, *, seed: int) -> list[Path]:
 
     Returns:
         The files of reviews.
+
+    Raises:
+        BadParameterError: the folder holds files of other arguments.
     """
+    arguments = {"rows": size.rows, "items": size.items, "seed": seed}
+    if (into / _ARGUMENTS).is_file() and read_json(into / _ARGUMENTS) != arguments:
+        raise BadParameterError(f"{into} holds reviews of other arguments ({_ARGUMENTS}): choose another folder.")
+    write_json(into / _ARGUMENTS, arguments)
     sizes = [min(_BLOCK, size.rows - begin) for begin in range(0, size.rows, _BLOCK)]
     files = [into / f"reviews-{number:05d}.jsonl.gz" for number in range(len(sizes))]
     for number, rows in enumerate(progress(sizes, doing="synthesize", unit="files")):

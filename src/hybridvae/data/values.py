@@ -50,8 +50,8 @@ def _list_in(text: str) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         pass
-    try:
-        return ast.literal_eval(text) if len(text) <= MAX_LITERAL else text
+    try:  # the way back through orjson refuses what Parquet cannot hold
+        return orjson.loads(orjson.dumps(ast.literal_eval(text))) if len(text) <= MAX_LITERAL else text
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return text
 
@@ -203,7 +203,7 @@ def _text(record: dict[str, Any], name: str) -> str:
 
     Numbers are text (a film is called 1984); true, false, null and objects are none.
     """
-    value = record.get(name)
+    value = record.get(name) if name else None  # a column without a name is that of pandas' row numbers
     if isinstance(value, str):
         return one_line(value, name) if value else ""
     leaves: dict[str, None] = {}  # in order, each once

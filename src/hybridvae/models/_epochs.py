@@ -11,7 +11,7 @@ from hybridvae.config import Parameters
 from hybridvae.data.interactions import Interactions
 from hybridvae.device import choose_device
 from hybridvae.errors import BadDataError
-from hybridvae.memory import Needs, check_memory
+from hybridvae.memory import Needs, check_memory, free_on
 from hybridvae.models import _training as training
 from hybridvae.models._base import Context, EpochMetrics, OnEpoch, Validation
 
@@ -56,15 +56,17 @@ class EpochRecommender:
         """About what `fit` holds at once: what -> bytes."""
         raise NotImplementedError
 
+    def needs_of_network(self, interactions: Interactions) -> Needs:
+        """That which lies on the device."""
+        return self.needs(interactions)
+
     def check_memory(self, interactions: Interactions) -> None:
-        """Refuse a fit that does not fit into what is free, on a GPU into its memory.
+        """Refuse a network that does not fit into what is free, on a GPU into its memory.
 
         Raises:
             NotEnoughMemoryError: it does not.
         """
-        on_gpu = self.device.type == "cuda"
-        free = torch.cuda.mem_get_info(self.device)[0] if on_gpu else None
-        check_memory(self.name, self.needs(interactions), self.if_too_large, free=free)
+        check_memory(self.name, self.needs_of_network(interactions), self.if_too_large, free=free_on(self.device.type))
 
     def train(
         self,

@@ -48,8 +48,10 @@ class Model:
         self.histories = sparse.csr_matrix((0, 0), dtype=np.float32)
 
     def needs(self, interactions: Interactions) -> Needs:
-        """The matrix in double precision, and what is kept of it in single."""
-        return {"the matrix of all items with all items": 12 * interactions.n_items**2}
+        """The matrix in double precision, beside the sparse one that fills it, or beside what is kept in single."""
+        dense, lengths = interactions.n_items**2, np.diff(interactions.positives.indptr).astype(np.float64)
+        filled = min(dense, float(lengths @ lengths))  # items that go together in a history, at most
+        return {"the matrix of all items with all items": max(12 * dense, 8 * dense + 20 * filled)}
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None

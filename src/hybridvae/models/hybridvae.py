@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from hybridvae.arrays import FloatArray
 from hybridvae.config import NotNegative, Positive, Recency, Share, ShareBelowOne, Width, Within
 from hybridvae.data.interactions import Interactions
-from hybridvae.memory import Needs, free_memory, gigabytes
+from hybridvae.memory import WORKING_SPACE, Needs, free_memory, gigabytes
 from hybridvae.models import ease_text
 from hybridvae.models._base import Context, OnEpoch, Validation
 from hybridvae.models._text import whitened
@@ -233,14 +233,19 @@ class Model(VAERecommender):
         return scores
 
     def needs(self, interactions: Interactions) -> Needs:
-        """The autoencoder's, and EASE's."""
-        of_ease = self._untrained_ease().needs(interactions) if self.config.ease_weight != 0 else {}
-        return {**super().needs(interactions), **{f"EASE: {what}": size for what, size in of_ease.items()}}
+        """The autoencoder's, and EASE's where its weight is given: where it is to be chosen, EASE may be left out."""
+        of_ease = self._untrained_ease().needs(interactions) if self.config.ease_weight else {}
+        return {**super().needs(interactions), **{f"EASE's {what}": size for what, size in of_ease.items()}}
+
+    def needs_of_network(self, interactions: Interactions) -> Needs:
+        """The autoencoder's."""
+        return super().needs(interactions)
 
     def _has_room_for_ease(self, interactions: Interactions) -> bool:
         if self.config.ease_weight is not None:
             return True  # it was asked for: EASE itself refuses
-        free, wanted = free_memory(), sum(self.needs(interactions).values())
+        both = (self.needs_of_network(interactions), self._untrained_ease().needs(interactions))
+        free, wanted = free_memory(), sum(sum(needs.values()) for needs in both) + WORKING_SPACE
         if free is None or wanted <= free:
             return True
         warn(

@@ -6,6 +6,7 @@ from typing import Any
 
 from hybridvae.evaluation.protocols import ProtocolName
 from hybridvae.files import read_json
+from hybridvae.refusal import KEY
 from hybridvae.reporting.model_titles import title_of
 from hybridvae.repository import Repository
 
@@ -27,7 +28,7 @@ def differences(these: Metrics, those: Metrics) -> dict[str, dict[str, float]]:
             for protocol in PROTOCOLS
         }
         for model, other in those.items()
-        if model in these and these[model] != other
+        if model in these and these[model] != other and KEY not in other
     }
 
 
