@@ -74,7 +74,9 @@ def test_the_metrics_workflow_shows_a_figure_that_is_committed():
 
 
 def make(*arguments):
-    return subprocess.run(["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        ["make", "--no-print-directory", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
 
 
 def test_make_alone_lists_every_target_by_group_and_fits_a_terminal():

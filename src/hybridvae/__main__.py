@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         _from_amazon_2014,
         "from-amazon-2014",
         "make of Amazon's 5-core files of 2014 those that sources.yaml declares",
-        "reviews_Beauty_5.json.gz meta_Beauty.json.gz --out amazon --drop-text",
+        "reviews_Beauty_5.json.gz --out amazon",
     )
     amazon.add_argument("reviews", type=Path, help="for instance reviews_Beauty_5.json.gz")
     amazon.add_argument("metadata", type=Path, nargs="?", help="for instance meta_Beauty.json.gz")

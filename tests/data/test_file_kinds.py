@@ -115,7 +115,7 @@ def test_of_lines_that_are_all_bad_the_first_is_named_with_what_is_wanted(tmp_pa
     path = tmp_path / "mine.jsonl"
     path.write_bytes(lines)
     wanted = (
-        "a review, with the fields user_id or .*reviewerID, item_id or"
+        "a review, with the fields user_id, item_id, rating, timestamp or"
         if role == "reviews"
         else "about an item, with the fields parent_asin"
     )

@@ -487,7 +487,7 @@ def test_the_helper_refuses_what_cannot_be_a_source(tmp_path, capsys, monkeypatc
         ([empty], "empty.jsonl is empty: give JSON lines"),
         ([reviews, empty], "empty.jsonl is empty: give JSON lines"),
         ([table], "table.csv lacks a column for the item (item_id, itemId, item, product_id, parent_asin, asin): it"),
-        ([metadata], "m.jsonl is a review, with the fields user_id or"),
+        ([metadata], "m.jsonl is a review, with the fields user_id, item_id"),
         ([reviews, reviews], "r.jsonl is about an item, with the fields"),
         ([reviews, "https://example.org/m.jsonl"], "one of reviews and metadata is a file and the other an address"),
         *(

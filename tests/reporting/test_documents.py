@@ -96,7 +96,7 @@ def test_the_page_of_a_benchmark_with_pairs_has_them_first():
 def test_the_table_in_a_terminal_has_the_pairs_first_and_the_full_ranking_first():
     models = a_report()["models"]
     tests = {protocol: {"itemknn": {"p_holm": 0.0123}} for protocol in ("sampled", "full")}
-    assert plain_report(models, tests, the_pairs("sampled", "full")).splitlines() == [
+    assert plain_report(models, tests, the_pairs("sampled", "full"), {}).splitlines() == [
         "Does text pay? NDCG@10, full ranking",
         "",
         "family          without text         with text       gain (95 % interval)       p",
@@ -119,7 +119,7 @@ def test_the_table_in_a_terminal_has_the_pairs_first_and_the_full_ranking_first(
         "",
         LEGEND,
     ]
-    assert plain_report(models, {}, {}).startswith("All models\n\n"), "without a pair, and without HybridVAE"
+    assert plain_report(models, {}, {}, {}).startswith("All models\n\n"), "without a pair, and without HybridVAE"
 
 
 @pytest.mark.parametrize("split", ["temporal", "cold_items"])
@@ -127,7 +127,7 @@ def test_the_table_in_a_terminal_is_at_most_100_columns_wide(split):
     models, tests, pairs = compared(ROOT / "metrics")
     if split == "cold_items":
         models = {name: of_model | {"cold": of_model["full"]} for name, of_model in models.items()}
-    lines = plain_report(models, tests, pairs).splitlines()
+    lines = plain_report(models, tests, pairs, {}).splitlines()
     assert lines[0] == "Does text pay? NDCG@10, full ranking"
     assert max(map(len, lines)) <= 100 and sum(line.startswith("SASRec with text ") for line in lines) in (1, 3)
 

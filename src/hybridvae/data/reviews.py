@@ -33,8 +33,8 @@ _BATCH, _BATCH_BYTES = 20_000, 64 * 2**20  # rows held in memory, and bytes of t
 METADATA_SCHEMA = pa.schema(
     {name: pa.string() for name in ("item_id", "variant_id", "title", "brand", "categories", "description")}
 )
-_A_REVIEW = ", ".join(" or ".join(accepted) for accepted in COMMON.required.values())
-_AN_ITEM = ", ".join(" or ".join(accepted) for accepted in METADATA_FIELDS.values())
+_A_REVIEW = f"{', '.join(accepted[0] for accepted in COMMON.required.values())} or others of docs/your-data.md"
+_AN_ITEM = f"{', '.join(accepted[0] for accepted in METADATA_FIELDS.values())} or others of docs/your-data.md"
 
 
 @dataclass
