@@ -56,7 +56,7 @@ def clean(raw: Path, into: Path, config: CleanConfig, engine: EngineConfig = DUC
         _refuse_bad_share(reviews, raw, "reviews", config)
         _refuse_bad_share(metadata, raw, "metadata", config)
 
-        tables.register(lines=scratch / "reviews" / "*.parquet", metadata=scratch / "metadata" / "*.parquet")
+        tables.register(lines=scratch / "reviews", metadata=scratch / "metadata")
         tables.create("ratings", sql.LATEST_RATINGS)
         rounds = _k_core(tables, config)
         tables.create("clean_items", sql.CLEAN_ITEMS)

@@ -51,7 +51,7 @@ class Engine(Protocol):
     folder: Path
 
     def register(self, **tables: Path) -> None:
-        """Name Parquet files as tables."""
+        """Name Parquet files, or folders of them, as tables."""
 
     def create(self, name: str, query: str, values: Values | None = None) -> None:
         """Keep the rows of a query as a table, in place of one of the same name, which the query may read."""
@@ -114,7 +114,8 @@ class DuckDB:
     def register(self, **tables: Path) -> None:
         """As `Engine` has it."""
         for name, path in tables.items():
-            self._connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{_literal(path)}')")
+            files = path / "*.parquet" if path.is_dir() else path
+            self._connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{_literal(files)}')")
 
     def create(self, name: str, query: str, values: Values | None = None) -> None:
         """As `Engine` has it."""
