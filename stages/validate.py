@@ -16,15 +16,19 @@ NAME = model_name()
 
 
 def main() -> str:
+    try:
+        return fitted()
+    except NotEnoughMemoryError as error:
+        return refused(str(error))
+
+
+def fitted() -> str:
     state = FitState(cache() / "fits")
     model = create(NAME, PARAMS.get(NAME), Context(PARAMS["seed"], PARAMS["device"], state))
     interactions = read_interactions(data("split", "fit"), upto="train", vectors=vectors_for(model))
     device = getattr(model, "device", None)
-    try:
-        free = free_on(device.type if device else "cpu")
-        print(check_memory(NAME, model.needs(interactions), model.if_too_large, free=free), flush=True)
-    except NotEnoughMemoryError as error:
-        return refused(str(error))
+    free = free_on(device.type if device else "cpu")
+    print(check_memory(NAME, model.needs(interactions), model.if_too_large, free=free), flush=True)
     targets = read_targets(data("split", "fit"))
     ndcg = ValidationNDCG(interactions, targets)
     history: list[EpochMetrics] = []
@@ -38,10 +42,7 @@ def main() -> str:
             for key, value in figures.items():
                 live.log_metric(key, value)
 
-        try:
-            model.fit(interactions, validation=ndcg, on_epoch=log)
-        except NotEnoughMemoryError as error:
-            return refused(str(error))
+        model.fit(interactions, validation=ndcg, on_epoch=log)
         if not history:  # a model without epochs still gives a curve, of one point
             log(0, {"ndcg@10": ndcg(model)})
 

@@ -16,7 +16,7 @@ Needs = Mapping[str, float]  # what is held at once -> bytes
 
 _VARIABLE = "HYBRIDVAE_MEMORY"
 _GROUPS = Path("/sys/fs/cgroup")
-WORKING_SPACE = 200e6  # bytes: blocks of scores and their copies, whatever the model
+_WORKING_SPACE = 200e6  # bytes: blocks of scores and their copies, whatever the model
 
 
 def free_memory() -> int | None:
@@ -57,7 +57,7 @@ def check_memory(name: str, needs: Needs, advice: str, *, free: int | None = Non
         NotEnoughMemoryError: more is needed than is free.
     """
     free = free_memory() if free is None else free
-    total = sum(needs.values()) + WORKING_SPACE
+    total = sum(needs.values()) + _WORKING_SPACE
     said = f"{name} needs about {gigabytes(total)} of memory"
     if needs and (largest := max(needs, key=needs.__getitem__)):
         said += f" ({gigabytes(needs[largest])} for {largest})"

@@ -127,6 +127,7 @@ def draw_for(rows: pd.DataFrame, part: int, *, n_items: int, count: int, key: in
     seen = rated["item_index"].to_numpy(dtype=np.int64)
     users, owner = np.unique(rated["user_index"].to_numpy(), return_inverse=True)
     starts = np.searchsorted(owner, np.arange(len(users) + 1))
+    rated_pairs = owner * n_items + seen
     targets = rows[(rows["part"] == part) & rows["target"]]
     step = max(1, min(_TARGETS, _NUMBERS // (2 * count + 16)))
     for begin in range(0, len(targets), step):
@@ -137,7 +138,7 @@ def draw_for(rows: pd.DataFrame, part: int, *, n_items: int, count: int, key: in
             states_of(key, of_user, items), places, starts, seen, n_items=n_items, count=count
         )
         pairs = np.repeat(places, lengths) * n_items + negatives
-        if np.isin(pairs, owner * n_items + seen).any():
+        if np.isin(pairs, rated_pairs).any():
             raise HybridVAEError("split: a candidate was rated by its user; this is a defect, please report it.")
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
         lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(negatives.astype(np.int32)))

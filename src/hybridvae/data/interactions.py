@@ -82,6 +82,11 @@ class Interactions:
         """I."""
         return len(self.items)
 
+    @property
+    def text_dim(self) -> int:
+        """D, of the item vectors; 0 where there are none."""
+        return 0 if self.item_vectors is None else self.item_vectors.shape[1]
+
     @cached_property
     def item_counts(self) -> FloatArray:
         """(I,) how many users like each item."""

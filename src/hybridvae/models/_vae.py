@@ -230,10 +230,9 @@ class VAERecommender(EpochRecommender):
 
     network: VAENetwork
 
-    @property
     @abstractmethod
-    def table_width(self) -> int:
-        """How many numbers the network learns of each item."""
+    def table_width(self, text_dim: int) -> int:
+        """How many numbers the network learns of each item, whose text vector has `text_dim`."""
 
     def __init__(self, config: Any, context: Context) -> None:
         super().__init__(config, context)
@@ -246,9 +245,10 @@ class VAERecommender(EpochRecommender):
     def needs(self, interactions: Interactions) -> Needs:
         """The tables of items with Adam's two moments, the best ones, and a gradient where it is dense."""
         sparse = 0 < self.config.softmax_items < interactions.n_items
-        text = 0 if interactions.item_vectors is None or not self.needs_vectors else interactions.item_vectors.shape[1]
+        text = interactions.text_dim if self.needs_vectors else 0
+        table = interactions.n_items * self.table_width(text)
         return {
-            "the tables of items with their moments": (16 if sparse else 28) * interactions.n_items * self.table_width,
+            "the tables of items with their moments": (16 if sparse else 28) * table,
             "the item vectors": 8 * interactions.n_items * text,
         }
 

@@ -111,12 +111,11 @@ class Model(EpochRecommender):
     def needs(self, interactions: Interactions) -> Needs:
         """The text vectors, whitened too; what a step keeps of each node for its gradient; the graph twice."""
         config, items = self.config, interactions.n_items
-        dimensions = 0 if interactions.item_vectors is None else interactions.item_vectors.shape[1]
         nodes = interactions.n_users + items
         kept = 4 * nodes * (2 * config.hidden_dim + (2 * config.layers + 6) * config.embedding_dim)
         return {
             "the vectors of users and items": kept,
-            "the text vectors": 8 * items * dimensions,
+            "the text vectors": 8 * items * interactions.text_dim,
             "the graph": 2 * 2 * 20 * interactions.positives.nnz,
         }
 

@@ -46,8 +46,7 @@ class Model:
 
     def needs(self, interactions: Interactions) -> Needs:
         """The item vectors, centred, and in length 1."""
-        dimensions = 0 if interactions.item_vectors is None else interactions.item_vectors.shape[1]
-        return {"the item vectors": 8 * interactions.n_items * dimensions}
+        return {"the item vectors": 8 * interactions.n_items * interactions.text_dim}
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None

@@ -52,8 +52,7 @@ class Model(ease.Model):
 
     def needs(self, interactions: Interactions) -> Needs:
         """As EASE's, and the vectors in double precision."""
-        dimensions = 0 if interactions.item_vectors is None else interactions.item_vectors.shape[1]
-        return {**super().needs(interactions), "the item vectors": 24 * interactions.n_items * dimensions}
+        return {**super().needs(interactions), "the item vectors": 24 * interactions.n_items * interactions.text_dim}
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from hybridvae.arrays import FloatArray
 from hybridvae.config import NotNegative, Positive, Recency, Share, ShareBelowOne, Width, Within
 from hybridvae.data.interactions import Interactions
-from hybridvae.memory import WORKING_SPACE, Needs, free_memory, gigabytes
+from hybridvae.errors import NotEnoughMemoryError
+from hybridvae.memory import Needs, check_memory
 from hybridvae.models import ease_text
 from hybridvae.models._base import Context, OnEpoch, Validation
 from hybridvae.models._text import whitened
@@ -165,10 +166,9 @@ class Model(VAERecommender):
         self.weight = _FIRST_WEIGHT if config.ease_weight is None else config.ease_weight
         self.ease: ease_text.Model | None = None
 
-    @property
-    def table_width(self) -> int:
+    def table_width(self, text_dim: int) -> int:
         """The first layer's weights, R, and both ends of the linear path."""
-        residual = 384 if self.config.residual_rate else 0  # the width of MiniLM's vectors; about is enough
+        residual = text_dim if self.config.residual_rate else 0
         return int(self.config.hidden_dims[0] + residual + 2 * self.config.linear_dim)
 
     @property
@@ -234,25 +234,25 @@ class Model(VAERecommender):
 
     def needs(self, interactions: Interactions) -> Needs:
         """The autoencoder's, and EASE's where its weight is given: where it is to be chosen, EASE may be left out."""
-        of_ease = self._untrained_ease().needs(interactions) if self.config.ease_weight else {}
-        return {**super().needs(interactions), **{f"EASE's {what}": size for what, size in of_ease.items()}}
+        return self._needs_with_ease(interactions) if self.config.ease_weight else self.needs_of_network(interactions)
 
     def needs_of_network(self, interactions: Interactions) -> Needs:
         """The autoencoder's."""
         return super().needs(interactions)
 
+    def _needs_with_ease(self, interactions: Interactions) -> Needs:
+        of_ease = self._untrained_ease().needs(interactions)
+        return {**self.needs_of_network(interactions), **{f"EASE's {what}": size for what, size in of_ease.items()}}
+
     def _has_room_for_ease(self, interactions: Interactions) -> bool:
         if self.config.ease_weight is not None:
             return True  # it was asked for: EASE itself refuses
-        both = (self.needs_of_network(interactions), self._untrained_ease().needs(interactions))
-        free, wanted = free_memory(), sum(sum(needs.values()) for needs in both) + WORKING_SPACE
-        if free is None or wanted <= free:
-            return True
-        warn(
-            f"hybridvae leaves out EASE, whose matrix of all items with all items does not fit: with it "
-            f"{gigabytes(wanted)} are needed, and {gigabytes(free)} are free."
-        )
-        return False
+        try:
+            check_memory("hybridvae with EASE", self._needs_with_ease(interactions), "so it leaves out EASE")
+        except NotEnoughMemoryError as error:
+            warn(str(error))
+            return False
+        return True
 
     def _at(self, weight: float, validation: Validation) -> float:
         self.weight = weight

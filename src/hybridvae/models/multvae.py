@@ -72,8 +72,7 @@ class Model(VAERecommender):
     needs_vectors = False
     if_too_large = "set multvae.softmax_items to 2000, or lower multvae.hidden_dim"
 
-    @property
-    def table_width(self) -> int:
+    def table_width(self, text_dim: int) -> int:
         """The first layer's weights, and the last one's with their bias."""
         return int(2 * self.config.hidden_dim + 1)
 

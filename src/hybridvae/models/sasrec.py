@@ -185,7 +185,7 @@ class Model(EpochRecommender):
     def needs(self, interactions: Interactions) -> Needs:
         """The item vectors with gradient, Adam's moments and the best ones; what a step keeps of each place."""
         config, items = self.config, interactions.n_items
-        text = 0 if interactions.item_vectors is None or not self.needs_vectors else interactions.item_vectors.shape[1]
+        text = interactions.text_dim if self.needs_vectors else 0
         places = min(config.batch_size * config.max_length, interactions.positives.nnz)
         return {
             "the item vectors": 4 * items * (8 * config.embedding_dim + 2 * text),

@@ -31,6 +31,7 @@ from hybridvae.reporting.markdown import (
     pairs_head,
     pairs_rows,
     pairs_table,
+    shared_column,
     table,
     with_sections,
 )
@@ -63,9 +64,10 @@ def documents(root: Path) -> dict[Path, str]:
     folder = root / "docs" / "benchmarks"
     named = _read_all(folder)
     reports = list(named.values())
-    texts = _pages(folder, reports)
+    tunings = _read_all(folder / "tuning")
+    texts = _pages(folder, reports, tunings)
     if named:
-        texts[root / "docs" / "compute.md"] = compute_page(named, _read_all(folder / "tuning"))
+        texts[root / "docs" / "compute.md"] = compute_page(named, tunings)
     sections = _sections(root, reports)
     pages = {
         path: path.read_text(encoding="utf-8")
@@ -87,14 +89,13 @@ def _read_all(folder: Path) -> dict[str, Report]:
     return {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
 
 
-def _pages(folder: Path, reports: list[Report]) -> dict[Path, str]:
+def _pages(folder: Path, reports: list[Report], tunings: dict[str, Report]) -> dict[Path, str]:
     """The pages of docs/benchmarks and their figures: path -> text."""
     texts: dict[Path, str] = {}
     for report in reports:
         if "models" in report:
             name = _name(report)
-            tuning = folder / "tuning" / f"{name}.json"
-            drawn = benchmark_figures(name, report, read_json(tuning) if tuning.is_file() else None)
+            drawn = benchmark_figures(name, report, tunings.get(name))
             texts |= {folder / "figures" / file: svg for file, svg in drawn.items()}
             texts[folder / f"{name}.md"] = benchmark_page(report, list(drawn))
         if "variants" in report:
@@ -148,11 +149,9 @@ def _answer(root: Path, paired: list[Report]) -> str:
     if not several:
         return ""
     protocols = paired_protocols(pairs for _, pairs, _ in several)
-    words = [{titles(protocol, judged).column for _, _, judged in several} for protocol in protocols]
-    head = ["data set", "family: without text → with text"] + [
-        f"NDCG@10, {word.pop() if len(word) == 1 else titles(protocol, {}).column}"
-        for protocol, word in zip(protocols, words, strict=True)
-    ]
+    judged = [of_one for _, _, of_one in several]
+    head = ["data set", "family: without text → with text"]
+    head += [f"NDCG@10, {shared_column(protocol, judged)}" for protocol in protocols]
     return table(head, [[name, *row] for name, pairs, _ in several for row in answer_rows(pairs, protocols)])
 
 

@@ -138,11 +138,19 @@ def pairs_head(protocols: Iterable[ProtocolName], judged: Iterable[Mapping[str, 
     """
     judged = list(judged)
     head = ["without text", "with text"]
-    for protocol in protocols:
-        words = {titles(protocol, one).column for one in judged}
-        word = words.pop() if len(words) == 1 else titles(protocol, {}).column
+    for word in (shared_column(protocol, judged) for protocol in protocols):
         head += [f"NDCG@10, {word}", f"gain, {word} (95 % interval)", f"p, {word}"]
     return head
+
+
+def shared_column(protocol: ProtocolName, judged: Iterable[Mapping[str, Any]]) -> str:
+    """The word for a protocol above a column of several data sets; without a number of negatives where it differs.
+
+    Args:
+        judged: the results of a model of each data set.
+    """
+    words = {titles(protocol, one).column for one in judged}
+    return words.pop() if len(words) == 1 else titles(protocol, {}).column
 
 
 def pairs_rows(pairs: Pairs, protocols: Iterable[ProtocolName]) -> list[list[str]]:
@@ -187,9 +195,8 @@ def gain_with_p(pair: Mapping[str, Any]) -> str:
     if pair["relative"] is None:
         return "-"
     p = pair["p_holm"]
-    said = (
-        "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".") if p < 0.1 else f"p = {p:.2f}".replace("0.", ".")
-    )
+    digits = 3 if p < 0.1 else 2
+    said = "p < .001" if p < 0.001 else f"p = {p:.{digits}f}".replace("0.", ".")
     return f"{pair['relative']:+.1%} ({said})"
 
 
