@@ -75,8 +75,8 @@ all: tune ## tune HybridVAE, run all stages with its winner, write the docs
 
 ##@ Tables
 
-benchmark: $(VENV)/ready ## tune every model, then judge the best of each | DATASET=beauty SEEDS=5 [SPLIT=cold_items]
-	python benchmarks/benchmark.py $(DATASET) --seeds $(or $(SEEDS),5) --split $(or $(SPLIT),temporal)
+benchmark: $(VENV)/ready ## tune every model, then judge the best of each | DATASET=beauty SEEDS=5 [SPLIT=cold_items] [DEFAULTS=1]
+	python benchmarks/benchmark.py $(DATASET) --seeds $(or $(SEEDS),5) --split $(or $(SPLIT),temporal) $(if $(DEFAULTS),--defaults)
 
 ablation: $(VENV)/ready ## HybridVAE with one thing changed at a time, on validation | DATASET=musical_instruments SEEDS=5 [EPOCHS=20]
 	python benchmarks/ablation.py $(DATASET) --seeds $(or $(SEEDS),5) $(if $(EPOCHS),--epochs $(EPOCHS))

@@ -6,7 +6,8 @@ Each run is an experiment of DVC's: `validate`, and for the test part `train` an
 What was run before, by this command or by `make tune`, is not run again, so a benchmark that was stopped goes on where
 it was. The outcome goes to docs/benchmarks/<dataset>.json, which `make docs` renders. What was tried before on the same
 data, by docs/benchmarks/tuning/<dataset>.json, counts too: move that file away to begin anew. Other splits than the
-temporal one are judged with the configurations that the temporal one chose.
+temporal one are judged with the configurations that the temporal one chose. `--defaults` tunes nothing and judges the
+configurations of params.yaml.
 """
 
 import argparse
@@ -53,10 +54,11 @@ def main() -> None:
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--only-tune", action="store_true", help="stop before the test part is looked at")
     part.add_argument("--tuned", action="store_true", help="tune nothing: take what was tried from the tuning file")
+    part.add_argument("--defaults", action="store_true", help="tune nothing: take the configurations of params.yaml")
     parser.add_argument("--tune", nargs="+", metavar="MODEL", help="tune these alone")
     arguments = parse(parser, "benchmark")
-    if arguments.tune and (arguments.tuned or arguments.split != "temporal"):
-        sys.exit("benchmark: --tune goes neither with --tuned nor with another split than the temporal one.")
+    if arguments.tune and (arguments.tuned or arguments.defaults or arguments.split != "temporal"):
+        sys.exit("benchmark: --tune goes neither with --tuned, nor --defaults, nor a split but the temporal one.")
     try:
         with stoppable():
             benchmark(arguments)
@@ -74,16 +76,18 @@ def benchmark(arguments: argparse.Namespace) -> None:
         known = ", ".join(params["models"])
         raise BadParameterError(f"--tune names {', '.join(sorted(unknown))}: `models` has {known}.")
     wanted = tuned if strategy != "temporal" else tuning if arguments.tuned or arguments.tune else None
-    if wanted and not wanted.exists():
+    if wanted and not arguments.defaults and not wanted.exists():
         raise UnreadableFileError(
             f"{wanted} does not exist: run the benchmark of the temporal split, with tuning, first."
         )
-    tried = tried_before(tuning, raw_sha256, params["grid"]["search"]) if strategy == "temporal" else {}
-    refused = refused_before(tuned) if arguments.tuned or strategy != "temporal" else {}
+    choosing = strategy == "temporal" and not arguments.defaults
+    tried = tried_before(tuning, raw_sha256, params["grid"]["search"]) if choosing else {}
+    looking_back = not arguments.defaults and (arguments.tuned or strategy != "temporal")
+    refused = refused_before(tuned) if looking_back else {}
     params["models"] = [model for model in params["models"] if model not in refused]
     with workspace(REPOSITORY, dataset, strategy) as clone:
         search = Search(REPOSITORY, clone, jobs=arguments.jobs)
-        if strategy == "temporal":
+        if choosing:
             if not arguments.tuned:
                 found, refused = tune(search, arguments.tune or params["models"], dataset)
                 params["models"] = [model for model in params["models"] if model not in refused]
@@ -97,7 +101,8 @@ def benchmark(arguments: argparse.Namespace) -> None:
             blocks = {model: (params[model] or {}) | entry["parameters"] for model, entry in chosen.items()}
             counts = {model: len(tried[model]) for model in params["models"]}
         else:
-            blocks = chosen_before(tuned, params)
+            defaults = {model: params[model] or {} for model in params["models"]}
+            blocks = defaults if arguments.defaults else chosen_before(tuned, params)
             counts = dict.fromkeys(params["models"], 0)
 
         seeds = [params["seed"] + number for number in range(arguments.seeds)]
@@ -127,6 +132,7 @@ def benchmark(arguments: argparse.Namespace) -> None:
             "commit": clone.copied_head(),
             "raw_sha256": raw_sha256,
             "split": strategy,
+            "defaults": arguments.defaults,
             "ties": params["split"]["ties"],
             "seeds": seeds,
             "threads": search.threads,

@@ -157,7 +157,8 @@ def test_writing_parameters_changes_their_lines_alone(tmp_path):
         (["benchmark.py", "ml-100k", "--jobs", "0"], "--seeds and --jobs must be at least 1"),
         (["benchmark.py", "ml-100k", "--split", "sideways"], "use one of temporal, leave_one_out"),
         (["benchmark.py", "ml-100k", "--tune", "magic"], "--tune names magic: `models` has popularity, content"),
-        (["benchmark.py", "ml-100k", "--tune", "ease", "--tuned"], "--tune goes neither with --tuned nor"),
+        (["benchmark.py", "ml-100k", "--tune", "ease", "--tuned"], "--tune goes neither with --tuned, nor --defaults"),
+        (["benchmark.py", "ml-100k", "--tune", "ease", "--defaults"], "--tune goes neither with --tuned, nor"),
         (["defaults.py", "ml-100k", "nowhere"], "nowhere was not tuned: docs/benchmarks/tuning has beauty"),
     ],
 )

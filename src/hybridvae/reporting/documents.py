@@ -140,7 +140,7 @@ def _answer(root: Path, paired: list[Report]) -> str:
     """Whether text pays, in short: the pairs of each report, and of what `dvc repro` compared last if it has none."""
     test, _, pairs = compared(root / "metrics")
     several = [
-        (f"[{_name(report)}](docs/benchmarks/{_name(report)}.md)", report["pairs"], _any_model(report))
+        (f"{_linked(report)}{', defaults' * report.get('defaults', False)}", report["pairs"], _any_model(report))
         for report in paired
     ]
     any_model = next(iter(test.values()))
@@ -178,12 +178,13 @@ def pairs_overview(reports: list[Report]) -> str:
     """
     protocols = paired_protocols(report["pairs"] for report in reports)
     head = ["data set", "family", *pairs_head(protocols, (_any_model(report) for report in reports))]
-    rows = [
-        [f"[{_name(report)}](docs/benchmarks/{_name(report)}.md)", *row]
-        for report in reports
-        for row in pairs_rows(report["pairs"], protocols)
-    ]
+    rows = [[_linked(report), *row] for report in reports for row in pairs_rows(report["pairs"], protocols)]
     return f"{PAIRS_SAID}\n\n{table(head, rows)}{_by_item_id(reports)}"
+
+
+def _linked(report: Report) -> str:
+    """The name of a report, as a link to its page."""
+    return f"[{_name(report)}](docs/benchmarks/{_name(report)}.md)"
 
 
 def _any_model(report: Report) -> Report:
@@ -239,11 +240,12 @@ def benchmark_page(report: Report, drawn: list[str]) -> str:
     for model, of_model in models.items():
         for protocol, test in of_model["tests"].items():
             tests.setdefault(protocol, {})[model] = test
-    tuned = (
-        "The configurations are those that validation chose on the temporal split."
-        if report["split"] != "temporal"
-        else "Each model's configuration was chosen on the validation part, by full-ranking NDCG@10."
-    )
+    if report.get("defaults"):
+        tuned = "Nothing was tuned here: the configurations are the defaults of `params.yaml`."
+    elif report["split"] != "temporal":
+        tuned = "The configurations are those that validation chose on the temporal split."
+    else:
+        tuned = "Each model's configuration was chosen on the validation part, by full-ranking NDCG@10."
     return (
         "\n".join(
             [
