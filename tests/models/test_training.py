@@ -15,6 +15,7 @@ from boards import BLOCKS, checkerboard, fitted, interactions_of
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from scipy import sparse
+from torch import nn
 
 from hybridvae.data.interactions import Targets
 from hybridvae.device import choose_device
@@ -22,6 +23,7 @@ from hybridvae.errors import HybridVAEError
 from hybridvae.evaluation.judge import ValidationNDCG
 from hybridvae.models import Context, FitState, _training, create
 from hybridvae.models._base import LOCK
+from hybridvae.models._row_adam import RowAdam
 from hybridvae.models._training import state_folder
 from hybridvae.models._vae import clip_gradient
 
@@ -68,6 +70,20 @@ def test_with_a_drawn_softmax_only_the_rows_of_a_step_move(name):
         assert set(moved) <= set(known) if of_histories else len(moved) <= 26 and set(known) <= set(moved), table
     whole = fitted(name, interactions, **block | {"softmax_items": 400})
     assert not whole.network.sparse, "as many draws as items are no draws"
+
+
+def test_adam_of_rows_moves_them_as_torch_does():
+    torch.manual_seed(0)
+    start = torch.randn(9, 70_000)  # wider than what is moved at a time: row after row
+    tables = [nn.Parameter(start.clone()) for _ in range(2)]
+    optimizers = [RowAdam([tables[0]], lr=0.01), torch.optim.SparseAdam([tables[1]], lr=0.01)]
+    for rows in ([1, 4, 1], [4], [0, 8]):
+        gradient = torch.sparse_coo_tensor(torch.tensor([rows]), torch.randn(len(rows), 70_000), (9, 70_000))
+        for table, optimizer in zip(tables, optimizers, strict=True):
+            table.grad = gradient
+            optimizer.step()
+    torch.testing.assert_close(tables[0], tables[1])
+    assert torch.equal(tables[0][[2, 3, 5, 6, 7]], start[[2, 3, 5, 6, 7]]) and not torch.equal(tables[0][4], start[4])
 
 
 def test_a_gradient_is_clipped_as_torch_does_it_also_where_parts_are_sparse():
