@@ -3,7 +3,9 @@
 Its import reads and checks the parameters, so that wrong ones are refused before any work.
 """
 
+import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 
 cache = cache_folder
+LEADS = os.environ.get("RANK", "0") == "0"  # of several processes of torchrun's one writes what the stage writes
 STAGE = Path(sys.argv[0]).stem
 with in_one_sentence(STAGE):
     PARAMS: dict[str, Any] = read_params(ROOT / "params.yaml", passed=cache() / "params.sha256")
@@ -60,6 +63,41 @@ def vectors_for(model: "Recommender") -> Path | None:
     return data("embed") / "items.safetensors" if model.needs_vectors else None
 
 
+def spread(model: "Recommender") -> None:
+    """Run this stage anew by as many processes as params.yaml says, and end with them.
+
+    Goes on where one is enough, where torchrun started this process already, and with a model that one process fits; of
+    other processes that torchrun started for such a model only the first goes on.
+    """
+    if "RANK" in os.environ:
+        if not LEADS and not getattr(model, "in_processes", False):
+            sys.exit()
+    elif PARAMS["processes"] > 1 and getattr(model, "in_processes", False):
+        sys.exit(_by_torchrun(PARAMS["processes"]))
+
+
+def _by_torchrun(processes: int) -> int:
+    """Run this script by several processes of this machine; returns the exit status."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main
+
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what failed says so itself
+    try:
+        main(["--standalone", f"--nproc-per-node={processes}", "--local-ranks-filter=0", *sys.argv])
+    except SignalException:
+        return 128 + signal.SIGTERM
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if rank or failure.exitcode < 0:  # the first process says in one sentence what is wrong, if it can
+            said = f"{STAGE}: process {rank} of {processes} ended with {failure.exitcode}: run it again, and it goes on"
+            print(f"{said} after the last whole epoch.", file=sys.stderr)
+        return 1
+    return 0
+
+
 def run(main: Callable[[], str], *, wrote: Sequence[Path]) -> None:
     """Run a stage; print what it says at its end, what it wrote, seconds and peak memory, or its error in one sentence.
 
@@ -72,6 +110,8 @@ def run(main: Callable[[], str], *, wrote: Sequence[Path]) -> None:
         if _in_copy():
             drop_figures_of_others(ROOT, "@".join([name, *sys.argv[1:]]))
         said = main()
+        if not LEADS:
+            return
         if "DVC_EXP_NAME" in os.environ:  # not before, where a mistake would cost what was up to date
             drop_figures_of_others(ROOT, "@".join([name, *sys.argv[1:]]))
     seconds, megabytes = time.perf_counter() - start, _peak_memory()

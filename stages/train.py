@@ -1,6 +1,6 @@
 """train MODEL: fit again on training + validation with what validation chose; what ships."""
 
-from stage import DATASET, PARAMS, cache, data, metrics, model_name, run, vectors_for
+from stage import DATASET, LEADS, PARAMS, cache, data, metrics, model_name, run, spread, vectors_for
 
 from hybridvae.checkpoint import Origin, write_checkpoint
 from hybridvae.data.interactions import read_interactions
@@ -13,13 +13,18 @@ NAME = model_name()
 
 def main() -> str:
     if sentence := refusal_in(data("validate", NAME)):
+        if not LEADS:
+            return ""
         write_refusal(data("train", NAME), sentence)
         return f"{NAME} on {DATASET} was not fitted: {sentence}"
     state = FitState(cache() / "fits")
     chosen = read_json(data("validate", NAME) / "fit.json", "chosen")["chosen"]
     model = create(NAME, PARAMS.get(NAME), Context(PARAMS["seed"], PARAMS["device"], state), chosen=chosen)
+    spread(model)
     interactions = read_interactions(data("split", "fit"), upto="validation", vectors=vectors_for(model))
     model.fit(interactions)
+    if not LEADS:
+        return ""
     origin = Origin(
         dataset=DATASET,
         split=PARAMS["split"]["strategy"],

@@ -1,7 +1,7 @@
 """validate MODEL: fit on the training part, choose the epoch on validation, write curves and metrics."""
 
 from dvclive import Live
-from stage import DATASET, PARAMS, block, cache, data, metrics, model_name, run, vectors_for
+from stage import DATASET, LEADS, PARAMS, block, cache, data, metrics, model_name, run, spread, vectors_for
 
 from hybridvae.data.interactions import read_interactions, read_targets
 from hybridvae.errors import NotEnoughMemoryError
@@ -19,18 +19,22 @@ def main() -> str:
     try:
         return fitted()
     except NotEnoughMemoryError as error:
-        return refused(str(error))
+        return refused(str(error)) if LEADS else ""
 
 
 def fitted() -> str:
     state = FitState(cache() / "fits")
     model = create(NAME, PARAMS.get(NAME), Context(PARAMS["seed"], PARAMS["device"], state))
+    spread(model)
     interactions = read_interactions(data("split", "fit"), upto="train", vectors=vectors_for(model))
     device = getattr(model, "device", None)
     free = free_on(device.type if device else "cpu")
     print(check_memory(NAME, model.needs(interactions), model.if_too_large, free=free), flush=True)
     targets = read_targets(data("split", "fit"))
     ndcg = ValidationNDCG(interactions, targets)
+    if not LEADS:
+        model.fit(interactions, validation=ndcg)
+        return ""
     history: list[EpochMetrics] = []
     with Live(
         str(data("validate", NAME) / "curves"), dvcyaml=None, save_dvc_exp=False, report=None, monitor_system=False

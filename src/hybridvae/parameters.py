@@ -29,6 +29,7 @@ class _Single(Parameters):
     dataset: str
     seed: Seed
     device: Literal["auto", "cpu", "cuda", "mps"]
+    processes: Annotated[int, Within(1, 1024)]
     models: tuple[str, ...]
 
     def __post_init__(self) -> None:

@@ -13,7 +13,8 @@ from hybridvae.device import choose_device
 from hybridvae.errors import BadDataError
 from hybridvae.memory import Needs, check_memory, free_on
 from hybridvae.models import _training as training
-from hybridvae.models._base import Context, EpochMetrics, OnEpoch, Validation
+from hybridvae.models._base import Context, EpochMetrics, OnEpoch, StateFolder, Validation
+from hybridvae.models._processes import ALONE, Processes
 
 
 class EpochRecommender:
@@ -25,11 +26,13 @@ class EpochRecommender:
     folds_in = True
     seeded = True
     if_too_large = "use a machine with more memory"
+    in_processes = False  # whether several processes can fit it together
     sparse_matrices = False  # whether the network multiplies with some, which Apple's devices cannot
 
     def __init__(self, config: Any, context: Context) -> None:
         self.config = config
         self.context = context
+        self.processes = Processes.launched() if self.in_processes else ALONE
         device = choose_device(context.device)
         self.device = torch.device("cpu") if self.sparse_matrices and device.type == "mps" else device
         self.record = training.FitRecord()
@@ -61,12 +64,14 @@ class EpochRecommender:
         return self.needs(interactions)
 
     def check_memory(self, interactions: Interactions) -> None:
-        """Refuse a network that does not fit into what is free, on a GPU into its memory.
+        """Refuse a network that does not fit into what is free, on a GPU into its memory; each process has its own.
 
         Raises:
             NotEnoughMemoryError: it does not.
         """
-        check_memory(self.name, self.needs_of_network(interactions), self.if_too_large, free=free_on(self.device.type))
+        shared = self.processes.here if self.device.type == "cpu" else 1
+        needs = {what: size * shared for what, size in self.needs_of_network(interactions).items()}
+        check_memory(self.name, needs, self.if_too_large, free=free_on(self.device.type))
 
     def train(
         self,
@@ -105,13 +110,18 @@ class EpochRecommender:
             train_epoch=checked_epoch,
             validate=validate if validation else None,
             on_epoch=on_epoch,
-            state=training.state_folder(
-                self.name,
-                self.config,
-                self.context,
-                self.device,
-                interactions,
-                vectors=self.vectors_of(interactions),
-                validation=validation,
-            ),
+            state=self._state(interactions, validation) if self.processes.first else None,
+            processes=self.processes,
+        )
+
+    def _state(self, interactions: Interactions, validation: Validation | None) -> StateFolder | None:
+        return training.state_folder(
+            self.name,
+            self.config,
+            self.context,
+            self.device,
+            interactions,
+            vectors=self.vectors_of(interactions),
+            validation=validation,
+            processes=self.processes.number,
         )

@@ -21,7 +21,7 @@ import numpy as np
 import scipy
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save, save_file
 from torch import Tensor, nn
 
 from hybridvae.arrays import FloatArray, arrays_sha256
@@ -30,6 +30,7 @@ from hybridvae.dependencies import fingerprint, model_file
 from hybridvae.errors import BadParameterError, UnreadableFileError
 from hybridvae.files import atomic_path
 from hybridvae.models._base import Context, EpochMetrics, IdentifiedValidation, OnEpoch, StateFolder, Validation
+from hybridvae.models._processes import ALONE, Processes
 from hybridvae.progress import progress, warn
 
 _LAST = "last.safetensors"
@@ -78,6 +79,7 @@ def train_epochs(
     validate: Callable[[], float] | None,
     on_epoch: OnEpoch | None,
     state: StateFolder | None,
+    processes: Processes = ALONE,
 ) -> FitRecord:
     """Run `train_epoch` for the epochs from 1 on, `config.epochs` at most, and leave the chosen weights in `network`.
 
@@ -87,11 +89,12 @@ def train_epochs(
     Args:
         train_epoch: trains the epoch of this number and returns its figures.
         state: folder to keep the last and the best state in, and to go on from; left to others if the fit fails.
+        processes: those that train together; the first one's state and validation count.
     """
     record = FitRecord()
     best: dict[str, Tensor] | None = None
     with _left_on_failure(state):
-        if state is not None and (stored := _read_state(state)) is not None:
+        if (stored := _of_first(processes, _read_state(state) if state is not None else None)) is not None:
             record, best = stored.record, stored.best
             stored.restore(network, optimizers)
             if on_epoch:
@@ -105,7 +108,7 @@ def train_epochs(
                 record.epoch += 1
                 metrics = train_epoch(record.epoch)
                 if validate and (record.epoch % config.validate_every == 0 or record.epoch == config.epochs):
-                    value = validate()
+                    value = processes.figure_of_first(validate)
                     metrics |= {"ndcg@10": value}
                     if value > record.best_value:
                         record.best_value, record.best_epoch = value, record.epoch
@@ -143,6 +146,7 @@ def state_folder(
     *,
     vectors: FloatArray | None,
     validation: Validation | None,
+    processes: int = 1,
 ) -> StateFolder | None:
     """Where a fit keeps its state: a folder named by what decides its outcome: parameters, data, code and machine.
 
@@ -180,6 +184,7 @@ def state_folder(
         "versions": [torch.__version__, np.__version__, scipy.__version__],
         "machine": [str(device), _accelerator(device), torch.backends.cpu.get_cpu_capability()],
         "threads": torch.get_num_threads(),
+        "processes": processes,
     }
     return context.state.folder(hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32])
 
@@ -229,6 +234,18 @@ class _State:
         for place, optimizer in enumerate(optimizers):
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": dict(slots[place]), "param_groups": groups})
+
+
+def _of_first(processes: Processes, state: _State | None) -> _State | None:
+    """The state that the first process read; the others, which read none, have it from there."""
+    if not processes.several:
+        return state
+    record = processes.bytes_of_first(b"" if state is None else json.dumps(vars(state.record)).encode())
+    if not record:
+        return None
+    last = processes.bytes_of_first(save(state.last) if state else b"")
+    best = processes.bytes_of_first(save(state.best) if state and state.best else b"")
+    return _State(FitRecord(**json.loads(record)), load(last), load(best) if best else None)
 
 
 def _read_state(folder: StateFolder) -> _State | None:

@@ -37,6 +37,7 @@ from hybridvae.files import atomic_path, write_json
 from hybridvae.memory import Needs
 from hybridvae.models._base import Context, EpochMetrics, OnEpoch, Validation
 from hybridvae.models._epochs import EpochRecommender
+from hybridvae.models._row_adam import RowAdam
 from hybridvae.models._softmax import log_normaliser
 from hybridvae.seeds import derive_seed, random_generator
 
@@ -127,17 +128,20 @@ class Alternatives:
         return cls(items, place, log_weight)
 
     @classmethod
-    def drawn(cls, bag: "Bag", warm: Tensor, number: int, n_items: int) -> "Alternatives":
-        """The items of the histories, and those of `number` draws from the `warm` ones, with repetition.
+    def drawn(cls, liked: Tensor, draws: Tensor, n_warm: int, n_items: int) -> "Alternatives":
+        """The items of a step's histories, `liked`, and those of draws from the warm ones, with repetition.
 
         Each of the latter stands for 1 / (its chance to be drawn) items, so that the softmax's denominator is right
         in the mean (Bengio & Senecal 2008, "Adaptive Importance Sampling to Accelerate Training of a Neural
         Probabilistic Language Model", section II).
+
+        Args:
+            liked: (N,) int64.
+            draws: (S,) int64, each of the `n_warm` warm items as likely.
         """
-        draws = warm[torch.randint(len(warm), (number,), device=warm.device)]
-        items = torch.unique(torch.cat([bag.items, draws]))
-        in_histories = torch.zeros(n_items, dtype=torch.bool, device=warm.device).index_fill(0, bag.items, True)
-        chance = -math.expm1(number * math.log1p(-1 / len(warm)))
+        items = torch.unique(torch.cat([liked, draws]))
+        in_histories = torch.zeros(n_items, dtype=torch.bool, device=liked.device).index_fill(0, liked, True)
+        chance = -math.expm1(len(draws) * math.log1p(-1 / n_warm))
         log_weight = torch.where(in_histories[items], 0.0, -math.log(chance))
         return cls.of(items, n_items, log_weight)
 
@@ -229,6 +233,7 @@ class VAERecommender(EpochRecommender):
     """The recommender around a network: a model's file names itself, its config and its network."""
 
     network: VAENetwork
+    in_processes = True
 
     @abstractmethod
     def table_width(self, text_dim: int) -> int:
@@ -255,7 +260,7 @@ class VAERecommender(EpochRecommender):
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
     ) -> Self:
-        """Minimise reconstruction + beta(t) KL with Adam.
+        """Minimise reconstruction + beta(t) KL with Adam; by several processes where torchrun started them.
 
         Raises:
             BadDataError: the interactions lack wanted item vectors.
@@ -278,8 +283,15 @@ class VAERecommender(EpochRecommender):
         learners = np.flatnonzero(np.diff(self.histories.indptr))  # users with a history
         steps = -(-len(learners) // config.batch_size)
 
+        processes = self.processes
+
+        def alternatives(items: IntArray) -> Alternatives:
+            draws = warm[torch.randint(len(warm), (config.softmax_items,), device=self.device)]
+            liked = torch.from_numpy(items.astype(np.int64)).to(self.device)
+            return Alternatives.drawn(liked, processes.of_first(draws), len(warm), n_items)
+
         def train_epoch(epoch: int) -> EpochMetrics:
-            torch.manual_seed(derive_seed(seed, self.name, "epoch", epoch))
+            torch.manual_seed(derive_seed(seed, self.name, "epoch", epoch, *processes.name))
             order = random_generator(seed, self.name, "order", epoch).permutation(learners)
             self.network.train()
             self._output_vectors = None
@@ -291,19 +303,22 @@ class VAERecommender(EpochRecommender):
                 beta = self._beta(done, steps)
                 for group in itertools.chain(*(optimizer.param_groups for optimizer in optimizers)):
                     group["lr"] = self._learning_rate(done)
-                bag = Bag.of(self.histories[users], self.device)
-                among = Alternatives.drawn(bag, warm, config.softmax_items, n_items) if drawing else all_items
+                histories = self.histories[users]
+                among = alternatives(histories.indices) if drawing else all_items
+                own, weight = processes.share(histories)
+                bag = Bag.of(own, self.device)
                 query, mu, log_variance = self.network(bag)
                 targets = bag.targets_by_recency(config.target_recency)
                 reconstruction = self.network.reconstruction_loss(query, bag, among, targets)
                 kl = kl_divergence(mu, log_variance)
                 self.network.zero_grad()
-                torch.autograd.backward(reconstruction + beta * kl)
+                torch.autograd.backward((reconstruction + beta * kl) * weight)
+                processes.add_gradients(self.network.parameters())
                 clip_gradient(self.network.parameters(), config.clip_norm)
                 for optimizer in optimizers:
                     optimizer.step()
-                sums += torch.stack([reconstruction.detach(), kl.detach()]) * len(users)
-            reconstruction_mean, kl_mean = (sums / len(order)).tolist()
+                sums += torch.stack([reconstruction.detach(), kl.detach()]) * (weight * len(users))
+            reconstruction_mean, kl_mean = (processes.added(sums) / len(order)).tolist()
             loss = reconstruction_mean + beta * kl_mean
             return {"loss": loss, "reconstruction": reconstruction_mean, "kl": kl_mean, "beta": beta}
 
@@ -334,7 +349,7 @@ class VAERecommender(EpochRecommender):
             (tables if sparse_tables and name in self.network.tables else others).append(parameter)
         fused, rate = self.device.type in ("cpu", "cuda"), self.config.learning_rate
         dense = torch.optim.Adam(others, lr=rate, fused=fused)
-        return [dense, torch.optim.SparseAdam(tables, lr=rate)] if tables else [dense]
+        return [dense, RowAdam(tables, lr=rate)] if tables else [dense]
 
     @torch.inference_mode()
     def latent_means(self, histories: sparse.csr_matrix) -> FloatArray:

@@ -209,7 +209,7 @@ class Model(VAERecommender):
         assert vectors is not None
         if self.weight and not self._has_room_for_ease(interactions):
             self.weight = 0.0
-        if self.weight:
+        if self.weight and self.processes.first:  # which alone validates
             self.ease = self._untrained_ease().fit(interactions)
         white = replace(interactions, item_vectors=whitened(vectors, self.config.whitening))
         super().fit(white, validation=validation, on_epoch=on_epoch)
