@@ -41,7 +41,7 @@ def test_params_hold_every_knob_and_no_other():
         assert set(PARAMS[name]) == set(vars(parsed)), name
         if name not in PARAMS["models"]:  # of models the library has the published values, and params.yaml tuned ones
             assert parsed == config(), f"{name}: params.yaml and the library's defaults differ"
-    assert set(PARAMS) == {"dataset", "seed", "device", "models", "grid", "ablation", *blocks}
+    assert set(PARAMS) == {"dataset", "seed", "device", "processes", "models", "grid", "ablation", *blocks}
 
 
 def test_nothing_lies_at_the_top_but_what_belongs_there():
