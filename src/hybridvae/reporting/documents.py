@@ -139,10 +139,7 @@ def _sections(root: Path, reports: list[Report]) -> dict[str, str]:
 def _answer(root: Path, paired: list[Report]) -> str:
     """Whether text pays, in short: the pairs of each report, and of what `dvc repro` compared last if it has none."""
     test, _, pairs = compared(root / "metrics")
-    several = [
-        (f"{_linked(report)}{', defaults' * report.get('defaults', False)}", report["pairs"], _any_model(report))
-        for report in paired
-    ]
+    several = [(_linked(report), report["pairs"], _any_model(report)) for report in paired]
     any_model = next(iter(test.values()))
     if pairs and any_model["dataset"] not in {report["dataset"] for report in paired}:
         several.append((f"{any_model['dataset']}, defaults", pairs, any_model))
@@ -183,8 +180,9 @@ def pairs_overview(reports: list[Report]) -> str:
 
 
 def _linked(report: Report) -> str:
-    """The name of a report, as a link to its page."""
-    return f"[{_name(report)}](docs/benchmarks/{_name(report)}.md)"
+    """The name of a report, as a link to its page, and whether nothing was tuned for it."""
+    link = f"[{_name(report)}](docs/benchmarks/{_name(report)}.md)"
+    return f"{link}, defaults" if report.get("defaults") else link
 
 
 def _any_model(report: Report) -> Report:
@@ -206,9 +204,9 @@ def overview(reports: list[Report]) -> str:
     }
     columns = {key: column for key, column in columns.items() if column}
     ranks = pd.DataFrame(columns).rank(ascending=False).mean(axis=1)
-    judged = {_name(report): _any_model(report) for report in reports}
+    of_name = {_name(report): report for report in reports}
     head = ["NDCG@10"] + [
-        f"[{name}](docs/benchmarks/{name}.md), {titles(protocol, judged[name]).column}" for name, protocol in columns
+        f"{_linked(of_name[name])}, {titles(protocol, _any_model(of_name[name])).column}" for name, protocol in columns
     ]
     rows = []
     for model in ranks.sort_values(kind="stable").index.astype(str):
