@@ -75,7 +75,9 @@ def test_a_model_refuses_before_it_starts(name, monkeypatch):
     interactions = interactions_of(checkerboard())
     monkeypatch.setattr(memory, "free_memory", lambda: 1000)
     model = create(name, {}, Context())
-    with pytest.raises(NotEnoughMemoryError, match=rf"^{name} needs about [23]\d\d MB of memory .* 10 MB are free: \w+ "):
+    with pytest.raises(
+        NotEnoughMemoryError, match=rf"^{name} needs about [23]\d\d MB of memory .* 0 MB are free: \w+ "
+    ):
         model.fit(interactions)
 
 
