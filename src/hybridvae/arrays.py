@@ -15,7 +15,7 @@ FloatArray: TypeAlias = npt.NDArray[np.float32]
 
 Outcome = TypeVar("Outcome")
 
-_USERS = 64  # that a model is asked for at least: a matrix product for fewer takes twice as long a user ...
+_USERS = 128  # that a model is asked for at least: a matrix product for 16 takes over twice as long a user ...
 _MOST = 1 << 26  # ... while that is no more than so many scores (256 MB)
 _CACHED = 1 << 18  # scores, 1 MB: what is done to so many, step after step, finds them in the processor's cache
 _GROUP = 64  # scores of which only the highest is looked at first

@@ -146,7 +146,7 @@ class _Asked:
         items = self.targets.items[part]
         of_users: dict[str, Ranks] = {}
         of_targets: dict[str, Ranks] = {}
-        recommended = np.zeros(0, dtype=np.int64)
+        recommended: IntArray = np.zeros(0, dtype=np.int64)
         matrix = np.array(given[rows], dtype=np.float32)  # a copy: the seen are masked below
         if not np.isfinite(matrix).all():
             raise BadParameterError("a model gave a score that is not a finite number: its training has diverged.")

@@ -104,7 +104,8 @@ class Model:
 def _shared(positives: sparse.csr_matrix) -> IntArray:
     """(I,) at most how many items share a user with each."""
     lengths = np.diff(positives.indptr).astype(np.float64)
-    return np.minimum(positives.T @ lengths, positives.shape[1]).astype(np.int64)
+    shared: IntArray = np.minimum(positives.T @ lengths, positives.shape[1]).astype(np.int64)
+    return shared
 
 
 def _blocks(sizes: IntArray) -> Iterator[tuple[int, int]]:
