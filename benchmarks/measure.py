@@ -1,6 +1,7 @@
 """Run a command and watch it: how long it takes, and the most memory that it and all that it starts hold together."""
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -23,12 +24,14 @@ class Ended:
     Attributes:
         code: its exit code, negative for a signal.
         peak: bytes, the resident memory of all its processes added up, where what they share counts for each.
+        processor: seconds of the processor, of the command and of what it waited for.
         killed: whether it was ended because of its memory.
         said: what it wrote to the standard error, the last 4,000 characters.
     """
 
     code: int
     seconds: float
+    processor: float
     peak: int
     killed: bool
     said: str
@@ -43,7 +46,7 @@ def measured(command: Sequence[str], *, limit: int | None = None) -> Ended:
     """
     inside = limit is not None and groups_can_be_made()
     full = [*_in_group(limit), *command] if inside and limit else [*command]
-    start, peak, killed = time.perf_counter(), 0, False
+    start, used, peak, killed = time.perf_counter(), _processor_seconds(), 0, False
     process = subprocess.Popen(full, stderr=subprocess.PIPE, stdout=sys.stderr)
     lines: list[bytes] = []
     reader = Thread(target=_copied, args=(process, lines), daemon=True)
@@ -61,7 +64,7 @@ def measured(command: Sequence[str], *, limit: int | None = None) -> Ended:
     code = process.wait()
     killed = killed or (inside and code in (-9, 137))
     said = b"".join(lines)[-4000:].decode(errors="replace")
-    return Ended(code, time.perf_counter() - start, peak, killed, said)
+    return Ended(code, time.perf_counter() - start, _processor_seconds() - used, peak, killed, said)
 
 
 def _copied(process: "subprocess.Popen[bytes]", lines: list[bytes]) -> None:
@@ -85,6 +88,11 @@ def groups_can_be_made() -> bool:
 def _in_group(limit: int) -> list[str]:
     whose = [] if os.geteuid() == 0 else ["--user"]
     return ["systemd-run", *whose, "--scope", "--quiet", "-p", f"MemoryMax={limit}", "-p", "MemorySwapMax=0"]
+
+
+def _processor_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _tree(pid: int) -> list[psutil.Process]:

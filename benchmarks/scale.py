@@ -38,7 +38,8 @@ ITEMS = (12_000, 100_000, 500_000)
 READ_ROWS = 10_000_000  # at most: more tell nothing new of reading alone
 ROWS_AN_ITEM = 50  # of the rows that are prepared
 RAW_BYTES, TABLE_BYTES = 60, 500  # of a row: in the invented files; in the tables on the way and at the end
-DATASETS = ("ml-100k", "beauty")
+# Real data, and items drawn for a softmax beside what params.yaml says, which is more than ml-100k has items.
+DATASETS: dict[str, tuple[int, ...]] = {"ml-100k": (300,), "beauty": ()}
 LIMIT = 1_000_000_000  # bytes, of `memory`
 
 # Of each part the file in `works` with a function of its name. `lines` in reporting/scaling.py makes its lines.
@@ -91,8 +92,8 @@ def planned(rows: tuple[int, ...], items: tuple[int, ...], share: float) -> list
     for model in REPOSITORY.params["models"]:
         sizes = {"model": model, "users": part(20_000), "items": part(100_000), "limit": LIMIT}
         works.append(Work(f"memory-{model}", "memory", sizes))
-    for dataset in DATASETS if share == 1 else ():  # real data have the size that they have
-        for drawn in (REPOSITORY.params["hybridvae"]["softmax_items"], 0):
+    for dataset, more in DATASETS.items() if share == 1 else ():  # real data have the size that they have
+        for drawn in (*more, REPOSITORY.params["hybridvae"]["softmax_items"], 0):
             settings = {"dataset": dataset, "softmax_items": drawn}
             works.append(Work(f"sampled-{dataset}-{drawn}", "sampled", settings, 1e9))
     return works
@@ -214,12 +215,18 @@ def measure(work: Work, folder: Path) -> Row:
     if limit is not None:
         found["held_by"] = "watching" if watched else "a control group"
     seconds = found.pop("seconds")
-    print(f"scale: {work.name}: {seconds:,.1f} s, peak {gigabytes(ended.peak)}, {found}", file=sys.stderr, flush=True)
+    print(
+        f"scale: {work.name}: {seconds:,.1f} s, peak {gigabytes(ended.peak)}, {found}; in all {ended.seconds:,.1f} s",
+        file=sys.stderr,
+        flush=True,
+    )
     return {
         "part": work.part,
         "settings": work.settings,
         "measured": {key: round(one, 4) if isinstance(one, float) else one for key, one in found.items()},
         "seconds": round(seconds, 2),
+        "whole_seconds": round(ended.seconds, 1),  # of the process, from its start, with what it prepared
+        "processor_seconds": round(ended.processor, 1),  # of these
         "peak_mb": round(ended.peak / 1e6),
         "command": command_typed("scale"),
         "commit": REPOSITORY.git("rev-parse", "HEAD").strip(),
