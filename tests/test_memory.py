@@ -11,7 +11,7 @@ from models.boards import checkerboard, interactions_of
 from hybridvae import memory
 from hybridvae.errors import BadParameterError, NotEnoughMemoryError
 from hybridvae.memory import check_memory, free_memory, gigabytes
-from hybridvae.models import Context, create
+from hybridvae.models import Context, create, ease_text
 
 GB = 10**9
 
@@ -79,6 +79,13 @@ def test_a_model_refuses_before_it_starts(name, monkeypatch):
         NotEnoughMemoryError, match=rf"^{name} needs about [23]\d\d MB of memory .* 0 MB are free: \w+ "
     ):
         model.fit(interactions)
+
+
+def test_vectors_are_not_whitened_for_a_model_that_will_refuse(monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda: 1000)
+    monkeypatch.setattr(ease_text, "whitened", lambda *_: pytest.fail("whitening takes memory"))
+    with pytest.raises(NotEnoughMemoryError):
+        create("ease_text", {}, Context()).fit(interactions_of(checkerboard()))
 
 
 def test_what_grows_with_the_items_squared_is_said_of_a_large_catalogue():

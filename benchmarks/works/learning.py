@@ -23,6 +23,7 @@ from hybridvae.device import choose_device
 from hybridvae.errors import HybridVAEError, explained
 from hybridvae.evaluation.judge import ValidationNDCG
 from hybridvae.files import cache_folder
+from hybridvae.memory import check_memory
 from hybridvae.models import Context, FitState, create
 from works.drawn import HISTORY, drawn, hybridvae
 
@@ -40,7 +41,7 @@ def epoch(folder: Path, *, positives: int, items: int) -> Measured:
 
 
 def memory(folder: Path, *, model: str, users: int, items: int, limit: int) -> Measured:
-    """Fit a model for one epoch, and ask it; what it says where it does not fit."""
+    """Fit a model for one epoch as the stage `validate` does, and ask it; what it says where it does not fit."""
     block = REPOSITORY.params[model] or {}
     unfitted = create(model, block | {key: one for key, one in _SHORT.items() if key in block}, Context())
     interactions = drawn(users, items)
@@ -51,6 +52,7 @@ def memory(folder: Path, *, model: str, users: int, items: int, limit: int) -> M
         os.environ["HYBRIDVAE_MEMORY"] = str(max(1, left) / 1e9)
     start = time.perf_counter()
     try:
+        check_memory(model, unfitted.needs(interactions), unfitted.if_too_large)
         unfitted.fit(interactions).scores(np.arange(min(8, users)))
     except (HybridVAEError, MemoryError) as error:
         said = explained(error) or str(error)

@@ -45,7 +45,10 @@ def scale_table(report: Mapping[str, Any]) -> str:
 def scale_section(report: Mapping[str, Any]) -> str:
     """The table, where it comes from, and the figure."""
     machines = ", ".join(
-        dict.fromkeys(f"{row['machine']}, {row['threads']} threads" for row in report["works"].values())
+        dict.fromkeys(
+            f"{row['machine']}, {row['threads']} thread{'s' * (row['threads'] != '1')}"
+            for row in report["works"].values()
+        )
     )
     return (
         f"{scale_table(report)}\n`make scale`, on {machines}. Peak memory is that of all processes of a work added up, "
