@@ -90,7 +90,7 @@ def planned(rows: tuple[int, ...], items: tuple[int, ...], share: float) -> list
         Work("lists-100000", "lists", {"users": part(200_000), "items": part(100_000)}, part(200_000) * 300),
     ]
     for model in REPOSITORY.params["models"]:
-        sizes = {"model": model, "users": part(20_000), "items": part(100_000), "limit": LIMIT}
+        sizes = {"model": model, "users": part(2_000), "items": part(100_000), "limit": LIMIT}
         works.append(Work(f"memory-{model}", "memory", sizes))
     for dataset, more in DATASETS.items() if share == 1 else ():  # real data have the size that they have
         for drawn in (*more, REPOSITORY.params["hybridvae"]["softmax_items"], 0):
