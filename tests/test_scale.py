@@ -135,7 +135,7 @@ def test_the_bars():
         ["3 x", "4.0 x", "**no**"],
     ]
     read = a_row("read", {"rows": 1000}, 1.0, rows_a_second=40.0, rows_a_second_json_alone=100.0)
-    judged = a_row("judge", {"users": 1000, "items": 500_000}, 2.96, seconds_of_scores_alone=2.0)
+    judged = a_row("judge", {"users": 1000, "items": 500_000}, 2.96, seconds_of_scores=2.0)
     listed = a_row("lists", {"users": 200_000, "items": 100_000}, 361.0)
     assert [line[1:4] for line in lines_of(read, judged, listed)] == [
         ["40%", "40 rows a second, 40%", "yes"],

@@ -122,7 +122,7 @@ def _epochs(rows: list[Row]) -> list[Line]:
 def _judged(rows: list[Row]) -> list[Line]:
     found = []
     for row in rows:
-        sizes, alone = row["settings"], row["measured"]["seconds_of_scores_alone"]
+        sizes, alone = row["settings"], row["measured"]["seconds_of_scores"]
         said = f"{row['seconds']:.1f} s, of these {alone:.1f} s for HybridVAE's scores"
         work = f"judge {sizes['users']:,} users, {sizes['items']:,} items"
         found.append(Line(work, f"{_SECONDS_OF_JUDGE} s", said, row["seconds"] <= _SECONDS_OF_JUDGE, [row]))
