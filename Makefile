@@ -7,7 +7,7 @@ VENV := .venv
 # DVC and its queue call `python` and `dvc` by name, so the environment's programs come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup reproduce all test test-spark mend preprocess tune train-best baseline evaluate visualize run-api experiments benchmark ablation torture validate-judge literature report docs picture lock
+.PHONY: help setup reproduce all test test-spark mend preprocess tune train-best baseline evaluate visualize run-api experiments benchmark ablation scale torture validate-judge literature report docs picture lock
 .DEFAULT_GOAL := help
 
 # `make help` reads this file: `##@` begins a group, `##` says what a target does, and what follows a `|` is its options.
@@ -80,6 +80,9 @@ benchmark: $(VENV)/ready ## tune every model, then judge the best of each | DATA
 
 ablation: $(VENV)/ready ## HybridVAE with one thing changed at a time, on validation | DATASET=musical_instruments SEEDS=5 [EPOCHS=20]
 	python benchmarks/ablation.py $(DATASET) --seeds $(or $(SEEDS),5) $(if $(EPOCHS),--epochs $(EPOCHS))
+
+scale: $(VENV)/ready ## how cost grows with rows and items; goes on where it stopped | ONLY=prepare,judge [SHARE=0.01]
+	python benchmarks/scale.py $(if $(ONLY),--only $(ONLY)) $(if $(SHARE),--share $(SHARE))
 
 validate-judge: $(VENV)/ready ## the judge against published figures | DATA=folder with beauty_2014_5core.jsonl.gz
 	python benchmarks/validate_judge.py $(DATA)

@@ -10,8 +10,8 @@ from models.boards import checkerboard, interactions_of
 
 from hybridvae import memory
 from hybridvae.errors import BadParameterError, NotEnoughMemoryError
-from hybridvae.memory import check_memory, free_memory
-from hybridvae.models import Context, create
+from hybridvae.memory import check_memory, free_memory, gigabytes
+from hybridvae.models import Context, create, ease_text
 
 GB = 10**9
 
@@ -21,6 +21,11 @@ def test_the_sentence_names_the_largest_thing():
     assert said == "ease needs about 3.7 GB of memory (3.0 GB for a matrix), and 5.0 GB are free"
     with pytest.raises(NotEnoughMemoryError, match=r"\(12 GB for a matrix\), and 5.0 GB are free: take it out\.$"):
         check_memory("ease", {"a matrix": 12 * GB, "lists": GB}, "take it out", free=5 * GB)
+
+
+def test_sizes_below_a_gigabyte_are_megabytes():
+    said = [gigabytes(size) for size in (0, 3.4e5, 3.4e6, 999.4e6, 999.6e6, 1.26e9, 9.94e9, 12.4e9)]
+    assert said == ["0 MB", "0 MB", "3 MB", "999 MB", "1.0 GB", "1.3 GB", "9.9 GB", "12 GB"]
 
 
 def group(folder, *, limit, used, cached):
@@ -70,8 +75,17 @@ def test_a_model_refuses_before_it_starts(name, monkeypatch):
     interactions = interactions_of(checkerboard())
     monkeypatch.setattr(memory, "free_memory", lambda: 1000)
     model = create(name, {}, Context())
-    with pytest.raises(NotEnoughMemoryError, match=rf"^{name} needs about 0\.\d GB of memory .* 0.0 GB are free: \w+ "):
+    with pytest.raises(
+        NotEnoughMemoryError, match=rf"^{name} needs about [23]\d\d MB of memory .* 0 MB are free: \w+ "
+    ):
         model.fit(interactions)
+
+
+def test_vectors_are_not_whitened_for_a_model_that_will_refuse(monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda: 1000)
+    monkeypatch.setattr(ease_text, "whitened", lambda *_: pytest.fail("whitening takes memory"))
+    with pytest.raises(NotEnoughMemoryError):
+        create("ease_text", {}, Context()).fit(interactions_of(checkerboard()))
 
 
 def test_what_grows_with_the_items_squared_is_said_of_a_large_catalogue():
@@ -95,7 +109,7 @@ def test_hybridvae_leaves_out_ease_where_it_does_not_fit(monkeypatch, capsys):
     assert np.isfinite(model.scores(np.arange(4))).all()
     asked = create("hybridvae", SMALL | {"ease_weight": 0.2}, Context())
     with pytest.raises(
-        NotEnoughMemoryError, match=r"hybridvae: EASE needs about 0.3 GB .* set hybridvae.ease_weight to 0"
+        NotEnoughMemoryError, match=r"hybridvae: EASE needs about 309 MB .* set hybridvae.ease_weight to 0"
     ):
         asked.fit(interactions)
     with pytest.raises(NotEnoughMemoryError, match="for EASE's the matrix of all items"):

@@ -70,7 +70,9 @@ def check_memory(name: str, needs: Needs, advice: str, *, free: int | None = Non
 
 
 def gigabytes(size: float) -> str:
-    """A size for people, e.g. "1.7 GB"."""
+    """A size for people, e.g. "1.7 GB", or "340 MB" where it is less than one."""
+    if size < 999.5e6:
+        return f"{size / 1e6:,.0f} MB"
     return f"{size / 1e9:,.1f} GB" if size < 1e10 else f"{size / 1e9:,.0f} GB"
 
 

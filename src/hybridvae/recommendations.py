@@ -6,7 +6,7 @@ A checkpoint, as `hybridvae.checkpoint` writes it, is enough for histories; for 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from numbers import Integral
 from pathlib import Path
 from typing import Annotated, Self, cast
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import sparse
 
-from hybridvae.arrays import FloatArray, IntArray, mask_seen, top_k
+from hybridvae.arrays import FloatArray, IntArray, mask_seen, over_rows, top_k, users_at_a_time
 from hybridvae.checkpoint import read_checkpoint
 from hybridvae.config import Parameters, Within
 from hybridvae.data.interactions import Interactions, ages
@@ -26,7 +26,7 @@ from hybridvae.files import atomic_path
 from hybridvae.models import Context, FoldingRecommender, Recommender
 from hybridvae.progress import progress
 
-_BLOCK = 1 << 22  # scores held at a time (16 MB)
+_BLOCK = 1 << 22  # scores held at a time (16 MB), but see `users_at_a_time`
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ class Recommendations:
         Yields:
             Columns user_id, rank (from 1), item_id, score, title.
         """
-        step = max(1, _BLOCK // self.known.n_items)
+        step = users_at_a_time(self.known.n_items, _BLOCK)
         for begin in progress(range(0, self.known.n_users, step), doing="recommend", unit="blocks of users"):
             users = np.arange(begin, min(begin + step, self.known.n_users))
             lists = self.for_users(users, k)
@@ -283,13 +283,23 @@ def best(
         raise BadParameterError(
             f"k is {quoted(k)}: give a whole number above 0, of the items that the list shall have."
         )
-    scores = np.array(scores, dtype=np.float32)  # a copy, masked below
+    blocks = over_rows(partial(_best_of, scores, int(k), seen, exclude), scores.shape)
+    if not blocks:
+        return Lists(np.zeros((0, k), dtype=np.int64), np.zeros((0, k), dtype=np.float32))
+    return Lists(np.concatenate([block.items for block in blocks]), np.concatenate([block.scores for block in blocks]))
+
+
+def _best_of(
+    scores: FloatArray, k: int, seen: sparse.csr_matrix | None, exclude: IntArray | None, rows: slice
+) -> Lists:
+    """As `best`, of some rows."""
+    masked = np.array(scores[rows], dtype=np.float32)  # a copy
     if seen is not None:
-        mask_seen(scores, seen)
+        mask_seen(masked, seen[rows])
     if exclude is not None:
-        scores[:, exclude] = -np.inf
-    items = top_k(scores, int(k))
-    found = np.take_along_axis(scores, items, axis=1)
+        masked[:, exclude] = -np.inf
+    items = top_k(masked, k)
+    found = np.take_along_axis(masked, items, axis=1)
     return Lists(np.where(np.isneginf(found), -1, items), found)
 
 

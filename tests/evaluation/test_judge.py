@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from worlds import random_world, world
 
-from hybridvae.arrays import top_k
+import hybridvae.arrays
+from hybridvae.arrays import over_rows, top_k, users_at_a_time
 from hybridvae.errors import HybridVAEError
 from hybridvae.evaluation.judge import judge
 
@@ -122,7 +123,11 @@ def test_batches_do_not_change_the_result(monkeypatch):
     (interactions, targets), random = random_world(3)
     scores = random.random((30, 40)).astype(np.float32)
     whole = judge(lambda users: scores[users], interactions, targets)
-    monkeypatch.setattr("hybridvae.evaluation.judge._BLOCK", 100)
+    monkeypatch.setattr("hybridvae.evaluation.judge._BLOCK", 200)
+    monkeypatch.setattr("hybridvae.arrays._USERS", 5)  # of 40 items, ...
+    monkeypatch.setattr("hybridvae.arrays._CACHED", 80)  # ... two at a time
+    monkeypatch.setattr("hybridvae.evaluation.judge._CACHED", 80)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
     parts = judge(lambda users: scores[users], interactions, targets)
     assert whole.per_user.equals(parts.per_user) and whole.coverage == parts.coverage
 
@@ -166,3 +171,38 @@ def test_a_score_that_is_no_number_is_refused():
 )
 def test_top_k_is_a_stable_sort(scores, k):
     assert np.array_equal(top_k(scores, k), np.argsort(-scores, axis=1, kind="stable")[:, :k])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    scores=arrays(np.float32, (3, 41), elements=st.sampled_from([-np.inf, -1.5, -0.0, 0.0, 0.5, 2.0]))
+    | arrays(np.float32, (3, 41), elements=st.floats(-4, 4, width=32)),
+    k=st.integers(1, 12),
+)
+def test_top_k_of_long_rows_is_a_stable_sort(scores, k):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hybridvae.arrays, "_GROUP", 2)
+        assert np.array_equal(top_k(scores, k), np.argsort(-scores, axis=1, kind="stable")[:, :k])
+
+
+def test_top_k_of_a_catalogue_of_realistic_length():
+    random = np.random.default_rng(0)
+    scores = random.standard_normal((3, 20_011), dtype=np.float32)
+    scores[1] = np.round(scores[1], 1)  # hundreds of equal scores, also at the k-th place
+    scores[2] = 0
+    for rows in (scores[:1], scores):  # the last of many equal scores takes the way of short rows
+        assert np.array_equal(top_k(rows, 10), np.argsort(-rows, axis=1, kind="stable")[:, :10])
+
+
+@pytest.mark.parametrize("threads", ["1", "3", "", "many"])
+def test_blocks_of_rows_come_back_in_order(threads, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    monkeypatch.setattr(hybridvae.arrays, "_CACHED", 10)
+    assert over_rows(lambda rows: (rows.start, rows.stop), (5, 4)) == [(0, 2), (2, 4), (4, 5)]
+    assert over_rows(lambda rows: (rows.start, rows.stop), (2, 99)) == [(0, 1), (1, 2)]
+    assert over_rows(lambda rows: rows, (0, 7)) == []
+
+
+def test_a_model_is_asked_for_enough_users_at_a_time_and_for_no_more_scores_than_there_is_room_for():
+    sizes = (1000, 100_000, 500_000, 4_000_000, 10**9)
+    assert [users_at_a_time(items, 1 << 23) for items in sizes] == [8388, 128, 128, 16, 1]

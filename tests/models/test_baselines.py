@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from boards import checkerboard, histories_of, interactions_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from safetensors.numpy import load_file
 from scipy import sparse
 
 from hybridvae.errors import HybridVAEError
-from hybridvae.models import Context, content, create, load
+from hybridvae.models import Context, content, create, itemknn, load
 
 
 def fitted(name, interactions, **block):
@@ -69,6 +72,27 @@ def test_itemknn_neighbours_of_the_history_or_of_the_scored_item():
     np.testing.assert_allclose(history.scores_of(sparse.csr_matrix([[0, 0, 1.0]])), [[0.5, 0, 0]], rtol=1e-6)
     np.testing.assert_allclose(scored.scores_of(sparse.csr_matrix([[0, 0, 1.0]])), [[0, 0, 0]])
     np.testing.assert_allclose(scored.scores_of(sparse.csr_matrix([[1.0, 0, 0]])), [[0, 1, 0.5]], rtol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    board=arrays(np.float32, (7, 11), elements=st.sampled_from([0.0, 0.0, 1.0])),
+    k=st.integers(1, 12),
+    shrink=st.sampled_from([0.0, 1.5]),
+)
+def test_itemknn_in_blocks_is_what_all_pairs_at_once_give(board, k, shrink):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(itemknn, "_BLOCK", 13)  # a row or two at a time
+        model = fitted("itemknn", interactions_of(board), k=k, shrink=shrink)
+    lengths = np.sqrt(board.sum(axis=0), dtype=np.float32)
+    below = np.outer(lengths, lengths) + np.float32(shrink)
+    similar = np.divide(board.T @ board, below, out=np.zeros_like(below), where=below > 0)
+    np.fill_diagonal(similar, 0)
+    columns = np.argsort(-similar, axis=1, kind="stable")[:, :k]
+    expected = np.zeros_like(similar)
+    np.put_along_axis(expected, columns, np.take_along_axis(similar, columns, axis=1), axis=1)
+    assert np.array_equal(model.similarity.toarray(), expected)
+    assert model.similarity.has_sorted_indices and np.all(model.similarity.data > 0)
 
 
 # --- EASE ----------------------------------------------------------------------------------------

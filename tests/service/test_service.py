@@ -25,6 +25,7 @@ from hybridvae.files import sha256_of, write_arrays
 from hybridvae.service import read_engine
 from hybridvae.service.app import create_app
 from hybridvae.service.batching import Ask, Served
+from hybridvae.service.engine import _having, _searchable
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +185,16 @@ def test_items_are_found_by_words_and_by_meaning(client):
     assert "i003" not in [item["item_id"] for item in near] and near[0]["title"].startswith("Guitar")
     near = client.post("/items/similar", json={"text": "an electric guitar", "top_k": 3}).json()["items"]
     assert all(item["title"].startswith("Guitar") for item in near) and near[0]["score"] <= 1.001
+
+
+def test_words_are_found_as_python_finds_them():
+    names = ["Größe 10", "GROSSE", "ﬁne", "", "a.c (b)"]
+    having = {
+        word: [word in name.casefold() for name in names] for word in ("grösse", "fi", "", ".", "(", "ö", "\ud800")
+    }
+    assert {word: _having(_searchable(names), [word]).tolist() for word in having} == having
+    assert _having(_searchable(names), ["gr", "10"]).tolist() == [True, False, False, False, False]
+    assert _having(_searchable(names), []).all() and _having(_searchable([]), ["a"]).tolist() == []
 
 
 def test_users_and_sizes_are_told(client):

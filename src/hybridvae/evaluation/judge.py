@@ -15,13 +15,14 @@ choices are made on the full ones.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hybridvae.arrays import FloatArray, IntArray, arrays_sha256, mask_seen, top_k
+from hybridvae.arrays import FloatArray, IntArray, arrays_sha256, mask_seen, over_rows, top_k, users_at_a_time
 from hybridvae.data.interactions import Interactions, Targets
 from hybridvae.errors import BadDataError, BadParameterError
 from hybridvae.evaluation.protocols import PROTOCOLS, ProtocolName
@@ -36,7 +37,8 @@ Ranks = npt.NDArray[np.float64]
 CUTOFFS = (5, 10, 20)
 LIST_LENGTH = 10  # of the lists whose coverage and popularity are measured
 _DECIMALS = 9  # of the values of users and targets
-_BLOCK = 1 << 23  # scores held at a time (32 MB)
+_BLOCK = 1 << 23  # scores held at a time (32 MB), but see `users_at_a_time`
+_CACHED = 1 << 18  # scores that are compared at a time (1 MB)
 
 
 @dataclass(frozen=True)
@@ -81,61 +83,110 @@ def judge(
     negatives = (targets.candidates >= 0).sum(axis=1)
     if "sampled" in protocols and not negatives.all():
         raise BadDataError("a target has no negatives to be ranked among: run `dvc repro split` again.")
-    users, starts, counts = np.unique(targets.users, return_index=True, return_counts=True)
     n_items = interactions.n_items
     cold = interactions.cold == targets.part
-    columns: dict[str, list[npt.NDArray[np.float64]]] = {}
-    ranked: dict[str, list[Ranks]] = {}
-    popularity = interactions.item_counts
+    if not cold.any():
+        protocols = tuple(name for name in protocols if name != "cold")
+    asked = _Asked(interactions, targets, protocols, cutoffs, lists, cold, *_users_of(targets))
+    blocks: list[_Block] = []
     recommended = np.zeros(n_items, dtype=bool)
-    batch = max(1, _BLOCK // n_items)
-    begins = range(0, len(users), batch)
+    batch = users_at_a_time(n_items, _BLOCK)
+    begins = range(0, len(asked.users), batch)
     # Only the long judgement shows how far it is: a fit has a line of its own.
     for begin in progress(begins, doing="rank", unit="blocks of users") if lists else begins:
-        chosen = users[begin : begin + batch]
-        lengths = counts[begin : begin + batch]
-        first = starts[begin]
-        part = slice(first, first + lengths.sum())
-        owner = np.repeat(np.arange(len(chosen)), lengths)  # (T,) row of each target's user
-        items = targets.items[part]
-        matrix = np.array(scores(chosen), dtype=np.float32)  # a copy: the seen are masked below
-        if not np.isfinite(matrix).all():
-            raise BadParameterError("a model gave a score that is not a finite number: its training has diverged.")
-        own = matrix[owner, items]
-        if "sampled" in protocols:
-            ranks = sampled_ranks(matrix, owner, own, targets.candidates[part])
-            _append_ranks(ranked, "sampled", ranks)
-            _append(columns, "sampled", per_target_metrics(ranks, cutoffs), owner, lengths)
-        mask_seen(matrix, interactions.ratings[chosen])
-        own = matrix[owner, items]
-        if "full" in protocols:
-            ranks = full_ranks(matrix, owner, own, items)
-            _append_ranks(ranked, "full", ranks)
-            for name, values in joint_metrics(ranks, owner, lengths, cutoffs).items():
-                columns.setdefault(f"full/{name}", []).append(values)
-            if lists:
-                top = top_k(matrix, LIST_LENGTH)
-                unseen = np.isfinite(np.take_along_axis(matrix, top, axis=1))  # fewer where nearly all is seen
-                recommended[top[unseen]] = True
-                average = (popularity[top] * unseen).sum(axis=1) / np.maximum(unseen.sum(axis=1), 1)
-                columns.setdefault(f"full/popularity@{LIST_LENGTH}", []).append(average)
-        if "cold" in protocols and cold.any():
-            matrix[:, ~cold] = -np.inf
-            ranks = full_ranks(matrix, owner, own, items)
-            _append_ranks(ranked, "cold", ranks)
-            for name, values in joint_metrics(ranks, owner, lengths, cutoffs).items():
-                columns.setdefault(f"cold/{name}", []).append(values)
-    per_user = pd.DataFrame({"user_index": users, "targets": counts} | _joined(columns))
+        given = scores(asked.users[begin : begin + batch])
+        for block in over_rows(partial(asked.ranked, given, begin), given.shape):
+            recommended[block.recommended] = True
+            blocks.append(block)
+    per_user = pd.DataFrame(
+        {"user_index": asked.users, "targets": asked.counts} | _joined([block.of_users for block in blocks])
+    )
     per_target = pd.DataFrame({"user_index": targets.users, "item_index": targets.items})
     if "sampled" in protocols:
         per_target["negatives"] = negatives
-    per_target = per_target.assign(**_joined(ranked))
+    per_target = per_target.assign(**_joined([block.of_targets for block in blocks]))
     return Judgement(per_user, per_target, float(recommended.mean()))
 
 
-def _joined(columns: dict[str, list[npt.NDArray[np.float64]]]) -> dict[str, npt.NDArray[np.float64]]:
+@dataclass(frozen=True)
+class _Block:
+    """What was found of some users: columns by name, a row a user and a row a target, and the items of their lists."""
+
+    of_users: dict[str, Ranks]
+    of_targets: dict[str, Ranks]
+    recommended: IntArray
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is judged, and how; user `users[n]` has the `counts[n]` targets from `starts[n]` on."""
+
+    interactions: Interactions
+    targets: Targets
+    protocols: tuple[ProtocolName, ...]
+    cutoffs: tuple[int, ...]
+    lists: bool
+    cold: npt.NDArray[np.bool_]  # (I,) whether an item is among those of the protocol "cold"
+    users: IntArray
+    starts: IntArray
+    counts: IntArray
+
+    def ranked(self, given: FloatArray, begin: int, rows: slice) -> _Block:
+        """Judge some users.
+
+        Args:
+            given: (B, I) the scores of the users from `begin` on, which stay as they are.
+            rows: which of them.
+        """
+        chosen = slice(begin + rows.start, begin + rows.stop)
+        users, lengths = self.users[chosen], self.counts[chosen]
+        first = self.starts[chosen.start]
+        part = slice(first, first + lengths.sum())
+        owner = np.repeat(np.arange(len(users)), lengths)  # (T,) row of each target's user
+        items = self.targets.items[part]
+        of_users: dict[str, Ranks] = {}
+        of_targets: dict[str, Ranks] = {}
+        recommended: IntArray = np.zeros(0, dtype=np.int64)
+        matrix = np.array(given[rows], dtype=np.float32)  # a copy: the seen are masked below
+        if not np.isfinite(matrix).all():
+            raise BadParameterError("a model gave a score that is not a finite number: its training has diverged.")
+        own = matrix[owner, items]
+        if "sampled" in self.protocols:
+            ranks = sampled_ranks(matrix, owner, own, self.targets.candidates[part])
+            of_targets |= _of_targets("sampled", ranks)
+            of_users |= _means("sampled", per_target_metrics(ranks, self.cutoffs), owner, lengths)
+        mask_seen(matrix, self.interactions.ratings[users])
+        own = matrix[owner, items]
+        if "full" in self.protocols:
+            ranks = full_ranks(matrix, owner, own, items)
+            of_targets |= _of_targets("full", ranks)
+            metrics = joint_metrics(ranks, owner, lengths, self.cutoffs)
+            of_users |= {f"full/{name}": values for name, values in metrics.items()}
+            if self.lists:
+                top = top_k(matrix, LIST_LENGTH)
+                unseen = np.isfinite(np.take_along_axis(matrix, top, axis=1))  # fewer where nearly all is seen
+                recommended = top[unseen]
+                total = (self.interactions.item_counts[top] * unseen).sum(axis=1)
+                of_users[f"full/popularity@{LIST_LENGTH}"] = total / np.maximum(unseen.sum(axis=1), 1)
+        if "cold" in self.protocols:
+            matrix[:, ~self.cold] = -np.inf
+            ranks = full_ranks(matrix, owner, own, items)
+            of_targets |= _of_targets("cold", ranks)
+            metrics = joint_metrics(ranks, owner, lengths, self.cutoffs)
+            of_users |= {f"cold/{name}": values for name, values in metrics.items()}
+        return _Block(of_users, of_targets, recommended)
+
+
+def _users_of(targets: Targets) -> tuple[IntArray, IntArray, IntArray]:
+    """The users with targets, where those of each begin, and how many they are."""
+    users, starts, counts = np.unique(targets.users, return_index=True, return_counts=True)
+    return users, starts, counts
+
+
+def _joined(blocks: list[dict[str, Ranks]]) -> dict[str, Ranks]:
     """Blocks of values put together, without the last digits, in which processors differ for the same ranks."""
-    return {name: np.concatenate(blocks).round(_DECIMALS) for name, blocks in columns.items()}
+    names = blocks[0] if blocks else {}
+    return {name: np.concatenate([block[name] for block in blocks]).round(_DECIMALS) for name in names}
 
 
 def sampled_ranks(matrix: FloatArray, owner: IntArray, own: FloatArray, candidates: IntArray) -> Ranks:
@@ -154,7 +205,7 @@ def full_ranks(matrix: FloatArray, owner: IntArray, own: FloatArray, items: IntA
     A target that is itself masked ranks behind all that are not.
     """
     ranks = np.empty(len(owner), dtype=np.float64)
-    step = max(1, _BLOCK // matrix.shape[1])
+    step = max(1, _CACHED // matrix.shape[1])
     for begin in range(0, len(owner), step):
         part = slice(begin, begin + step)
         rows, mine = matrix[owner[part]], own[part, None]
@@ -196,23 +247,16 @@ def joint_metrics(ranks: Ranks, owner: IntArray, lengths: IntArray, cutoffs: tup
     return metrics
 
 
-def _append(
-    columns: dict[str, list[npt.NDArray[np.float64]]],
-    protocol: ProtocolName,
-    metrics: dict[str, Ranks],
-    owner: IntArray,
-    lengths: IntArray,
-) -> None:
-    """Add the mean over each user's targets; weighted by their number it gives the mean over targets."""
-    for name, values in metrics.items():
-        sums = np.bincount(owner, weights=values, minlength=len(lengths))
-        columns.setdefault(f"{protocol}/{name}", []).append(sums / lengths)
+def _means(protocol: ProtocolName, metrics: dict[str, Ranks], owner: IntArray, lengths: IntArray) -> dict[str, Ranks]:
+    """The mean over each user's targets; weighted by their number it gives the mean over targets."""
+    sums = {name: np.bincount(owner, weights=values, minlength=len(lengths)) for name, values in metrics.items()}
+    return {f"{protocol}/{name}": values / lengths for name, values in sums.items()}
 
 
-def _append_ranks(columns: dict[str, list[Ranks]], protocol: ProtocolName, ranks: Ranks) -> None:
-    name = f"ndcg@{LIST_LENGTH}"
-    columns.setdefault(f"{protocol}/rank", []).append(ranks)
-    columns.setdefault(f"{protocol}/{name}", []).append(per_target_metrics(ranks, (LIST_LENGTH,))[name])
+def _of_targets(protocol: ProtocolName, ranks: Ranks) -> dict[str, Ranks]:
+    gain = f"ndcg@{LIST_LENGTH}"
+    gains = per_target_metrics(ranks, (LIST_LENGTH,))[gain]
+    return {f"{protocol}/rank": ranks, f"{protocol}/{gain}": gains}
 
 
 def validation_ndcg(scores: Scores, interactions: Interactions, targets: Targets) -> float:

@@ -20,11 +20,15 @@ def whitened(vectors: FloatArray, power: float) -> FloatArray:
     """
     if not power:
         return vectors
-    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    centred = vectors.astype(np.float64)  # two such arrays are held at a time, and no third
+    centred -= vectors.mean(axis=0, dtype=np.float64)
     variances, directions = np.linalg.eigh(centred.T @ centred)
     # Directions without variance, where there are fewer items than dimensions, must not be blown up.
     deviations = np.sqrt(np.maximum(variances / max(variances[-1], np.finfo(float).tiny), 1e-8))
-    turned = centred @ (directions * deviations**-power) @ directions.T
-    length = np.linalg.norm(turned, axis=1).mean()
-    scaled: FloatArray = (turned / length if length else turned).astype(np.float32)
+    turned = centred @ (directions * deviations**-power)
+    del centred
+    turned = turned @ directions.T
+    if length := np.linalg.norm(turned, axis=1).mean():
+        turned /= length
+    scaled: FloatArray = turned.astype(np.float32)
     return scaled

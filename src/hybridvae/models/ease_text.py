@@ -18,7 +18,7 @@ from hybridvae.arrays import FloatArray
 from hybridvae.config import NotNegative, Positive, Share
 from hybridvae.data.interactions import Interactions, by_recency
 from hybridvae.errors import BadDataError
-from hybridvae.memory import Needs
+from hybridvae.memory import Needs, check_memory
 from hybridvae.models import ease
 from hybridvae.models._base import OnEpoch, Validation
 from hybridvae.models._text import whitened
@@ -65,6 +65,7 @@ class Model(ease.Model):
         """
         if interactions.item_vectors is None:
             raise BadDataError("ease_text reads text embeddings: fit it with item vectors.")
+        check_memory(self.name, self.needs(interactions), self.if_too_large)  # before the vectors are whitened
         vectors = whitened(interactions.item_vectors, self.config.whitening)
         if self.config.form == "additive":
             self.text, (self.answers, self.own) = vectors, closed_form(vectors, self.config.text_regularization)

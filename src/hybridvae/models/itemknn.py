@@ -1,5 +1,6 @@
 """Item-KNN: items are alike when the same users like them (Deshpande & Karypis 2004, cosine)."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -7,14 +8,14 @@ from typing import Literal, Self
 import numpy as np
 from scipy import sparse
 
-from hybridvae.arrays import FloatArray, IntArray, top_k
+from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.config import Count, NotNegative, Parameters, Recency, read_config
 from hybridvae.data.interactions import Interactions, by_recency
 from hybridvae.files import read_arrays, write_arrays, write_json
 from hybridvae.memory import Needs, check_memory
 from hybridvae.models._base import NOTHING, Context, OnEpoch, Validation
 
-_BLOCK = 1 << 24  # similarities held densely at a time
+_BLOCK = 1 << 23  # similarities held at a time
 
 
 @dataclass(frozen=True)
@@ -44,36 +45,32 @@ class Model:
         self.histories = sparse.csr_matrix((0, 0), dtype=np.float32)
 
     def needs(self, interactions: Interactions) -> Needs:
-        """The neighbours, twice while they are put together."""
-        kept = min(self.config.k, interactions.n_items) * interactions.n_items
+        """The neighbours, twice while they are put together; no more than there are items that share a user."""
+        shared = _shared(interactions.positives)
         return {
-            "the neighbours of all items": 2 * 8 * kept,
-            "a block of similarities": 16 * min(_BLOCK, interactions.n_items**2),
+            "the neighbours of all items": 2 * 8 * int(np.minimum(self.config.k, shared).sum()),
+            "a block of similarities": 24 * int(min(max(_BLOCK, shared.max(initial=0)), shared.sum())),
         }
 
     def fit(
         self, interactions: Interactions, *, validation: Validation | None = None, on_epoch: OnEpoch | None = None
     ) -> Self:
-        """Keep, of each item, the k most similar others: s_ij = |U_i and U_j| / (sqrt(|U_i| |U_j|) + shrink)."""
+        """Keep, of each item, the k most similar others: s_ij = |U_i and U_j| / (sqrt(|U_i| |U_j|) + shrink).
+
+        Cost goes with the pairs of items that users share, and not with the items squared.
+        """
         check_memory("itemknn", self.needs(interactions), self.if_too_large)
         positives, self.histories = interactions.positives, interactions.histories
         users_of = positives.T.tocsr()  # (I, U)
-        n_items = users_of.shape[0]
         lengths = np.sqrt(np.diff(users_of.indptr)).astype(np.float32)
-        rows_at_a_time = max(1, _BLOCK // max(1, n_items))
-        kept: list[sparse.csr_matrix] = []
-        for start in range(0, n_items, rows_at_a_time):
-            block = np.asarray((users_of[start : start + rows_at_a_time] @ positives).todense(), dtype=np.float32)
-            height = len(block)
-            block[np.arange(height), np.arange(start, start + height)] = 0  # an item is not its own neighbour
-            denominator = lengths[start : start + height, None] * lengths + np.float32(self.config.shrink)
-            np.divide(block, denominator, out=block, where=denominator > 0)
-            columns = top_k(block, self.config.k)
-            values = np.take_along_axis(block, columns, axis=1)
-            rows = np.repeat(np.arange(height), columns.shape[1])
-            near = sparse.csr_matrix((values.ravel(), (rows, columns.ravel())), shape=block.shape, dtype=np.float32)
-            near.eliminate_zeros()
-            kept.append(near)
+        kept = [sparse.csr_matrix((0, users_of.shape[0]), dtype=np.float32)]
+        for start, end in _blocks(_shared(positives)):
+            block = users_of[start:end] @ positives  # how many users each pair of items shares, where that is not 0
+            block.sort_indices()
+            rows = np.repeat(np.arange(start, end), np.diff(block.indptr))
+            block.data /= lengths[rows] * lengths[block.indices] + np.float32(self.config.shrink)
+            block.data[block.indices == rows] = 0  # an item is not its own neighbour
+            kept.append(_nearest(block, self.config.k))
         nearest = sparse.vstack(kept, format="csr")  # row: the item whose neighbours were kept
         self.similarity = nearest if self.config.neighbours_of == "history" else nearest.T.tocsr()
         return self
@@ -102,3 +99,35 @@ class Model:
         model.similarity = sparse.csr_matrix((stored["data"], stored["indices"], stored["indptr"]), shape=shape)
         model.histories = interactions.histories
         return model
+
+
+def _shared(positives: sparse.csr_matrix) -> IntArray:
+    """(I,) at most how many items share a user with each."""
+    lengths = np.diff(positives.indptr).astype(np.float64)
+    shared: IntArray = np.minimum(positives.T @ lengths, positives.shape[1]).astype(np.int64)
+    return shared
+
+
+def _blocks(sizes: IntArray) -> Iterator[tuple[int, int]]:
+    """Where blocks of rows of such sizes begin and end: of `_BLOCK` similarities together, or of one row."""
+    last, start = np.cumsum(sizes), 0
+    while start < len(sizes):
+        done = last[start - 1] if start else 0
+        end = max(start + 1, int(np.searchsorted(last, done + _BLOCK, side="right")))
+        yield start, end
+        start = end
+
+
+def _nearest(block: sparse.csr_matrix, k: int) -> sparse.csr_matrix:
+    """The k greatest entries above 0 of each row of a CSR with sorted columns, of equal ones the first columns."""
+    chosen = block.data > 0
+    for row in np.flatnonzero(np.diff(block.indptr) > k):
+        part = slice(block.indptr[row], block.indptr[row + 1])
+        values = block.data[part]
+        least = np.partition(values, -k)[-k]
+        above, equal = values > least, np.flatnonzero(values == least)
+        above[equal[: k - np.count_nonzero(above)]] = True
+        chosen[part] &= above
+    counts = np.concatenate([[0], np.cumsum(chosen)])[block.indptr]
+    arrays = block.data[chosen], block.indices[chosen], counts.astype(block.indptr.dtype)
+    return sparse.csr_matrix(arrays, shape=block.shape)

@@ -11,8 +11,9 @@ _SAID = """# Compute
 
 Written by `make docs` from the files of `docs/benchmarks/`, and only from what they say: a dash stands where a file
 says nothing. Hours are those of fits, summed over models and seeds, or over configurations; of `torture`, which fits
-little, they are time of the processor. Of a benchmark they are those of the final fits. The fits before them, by which
-configurations were chosen, stand in the rows of `tuning`. A resumed fit counts only the time after resuming.
+little, they are time of the processor; of `scale` they are those of all that it measures. Of a benchmark they are those
+of the final fits. The fits before them, by which configurations were chosen, stand in the rows of `tuning`. A resumed
+fit counts only the time after resuming.
 
 Energy was not measured. The machines had 2 cores, so hours x 2 cores is an upper bound of the CPU hours where hours
 are known. What ran on a GPU, and the fits that have no seconds, are not in it.
@@ -56,13 +57,18 @@ def _hours(seconds: float | None) -> str:
 
 
 def _command(report: Mapping[str, Any]) -> str:
-    commands = dict.fromkeys(part["command"] for part in report.get("parts", {}).values())
+    commands = dict.fromkeys(part["command"] for part in _parts(report))
     return f"`{report['command']}`" if "command" in report else ", ".join(f"`{one}`" for one in commands) or "-"
+
+
+def _parts(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Parts of a report with a command and a commit each."""
+    return [*report.get("parts", {}).values(), *report.get("works", {}).values()]
 
 
 def _commits(report: Mapping[str, Any]) -> str:
     """The commits that a report says it is of, each shortened and once."""
-    rows = [report, *report.get("literature", []), *report.get("parts", {}).values()]
+    rows = [report, *report.get("literature", []), *_parts(report)]
     return ", ".join(dict.fromkeys(f"`{row['commit'][:12]}`" for row in rows if "commit" in row)) or "-"
 
 
@@ -79,6 +85,9 @@ def _of_report(report: Mapping[str, Any]) -> _Fits:
         parts = report["parts"].values()
         machines = ", ".join(dict.fromkeys(part["machine"] for part in parts))
         return _Fits(sum(part["processor_seconds"] for part in parts), "-", machines)
+    if "works" in report:
+        machines = ", ".join(dict.fromkeys(row["machine"] for row in _parts(report)))
+        return _Fits(sum(row["seconds"] for row in _parts(report)), "-", machines)
     if "processor" in report:
         return _Fits(None, "-", f"{report['cores']} cores, {report['processor']}")
     return _Fits(None, "all", "-")

@@ -38,6 +38,7 @@ from hybridvae.reporting.markdown import (
 from hybridvae.reporting.model_titles import title_of
 from hybridvae.reporting.pipeline import mermaid
 from hybridvae.reporting.results import compared, refused
+from hybridvae.reporting.scaling import FIGURE, scale_frame, scale_section
 
 Report = dict[str, Any]
 
@@ -105,6 +106,8 @@ def _pages(folder: Path, reports: list[Report], tunings: dict[str, Report]) -> d
             texts[folder / "torture.md"] = torture_page(report)
         if "literature" in report:
             texts[folder / "literature.md"] = literature_page(report)
+        if "works" in report:
+            texts |= {folder / "figures" / file: svg for file, svg in scale_figures(report).items()}
     return texts
 
 
@@ -130,6 +133,7 @@ def _sections(root: Path, reports: list[Report]) -> dict[str, str]:
             ("literature", "literature", literature_overview),
             ("processors", "processors", processors_table),
             ("seconds_to_ready", "service", service_table),
+            ("works", "scale", scale_section),
         ):
             if key in report:
                 sections[section] = write(report)
@@ -541,6 +545,16 @@ def ablation_figures(report: Report) -> dict[str, str]:
     title = f"HybridVAE with one thing changed, {report['dataset']}"
     figure = figures.ablation(ablation_frame(report), title=title)
     return {f"{report['dataset']}-ablation.svg": figures.svg(figure)}
+
+
+def scale_figures(report: Report) -> dict[str, str]:
+    """How cost grows; none before anything that it shows was measured."""
+    from hybridvae.reporting import figures
+
+    frame = scale_frame(report)
+    if frame.empty:
+        return {}
+    return {FIGURE: figures.svg(figures.scale(frame, title="How cost grows"))}
 
 
 def threads_of(report: Report) -> str:

@@ -337,6 +337,46 @@ def ablation(values: pd.DataFrame, *, title: str) -> Figure:
     return figure
 
 
+def scale(values: pd.DataFrame, *, title: str) -> Figure:
+    """How seconds and memory grow with rows and with items, a panel each, all axes logarithmic.
+
+    Args:
+        values: rows of panel ("rows" or "items"), size, seconds, gigabytes, ordered by size.
+    """
+    of_panels = {
+        "rows": ("Clean and split", "rows of reviews", "seconds"),
+        "items": ("An epoch of HybridVAE", "items", "seconds a million positives"),
+    }
+    shown = [name for name in of_panels if (values["panel"] == name).any()]
+    with mpl.rc_context(_STYLE):
+        layout = ConstrainedLayoutEngine(wspace=0.08)
+        figure = Figure(figsize=(5.2 * len(shown) + 0.6, 4.2), layout=layout)
+        panels = figure.subplots(1, len(shown), squeeze=False)[0]
+        for panel, name in zip(panels, shown, strict=True):
+            rows = values[values["panel"] == name]
+            heading, size, seconds = of_panels[name]
+            memory = panel.twinx()
+            panel.plot(rows["size"], rows["seconds"], color=BLUE, marker="o", label="seconds")
+            memory.plot(
+                rows["size"], rows["gigabytes"], color=ORANGE, marker="s", linestyle="--", label="peak memory (right)"
+            )
+            panel.set(title=heading, xlabel=size, ylabel=seconds, xscale="log", yscale="log")
+            memory.set(ylabel="GB, all processes", yscale="log")
+            panel.set_xticks(rows["size"], [f"{number:,}" for number in rows["size"]], minor=False)
+            panel.xaxis.set_minor_locator(NullLocator())
+            for axes, column in ((panel, "seconds"), (memory, "gigabytes")):
+                axes.set_ylim(rows[column].min() / 2, rows[column].max() * 2)
+                axes.yaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
+                axes.yaxis.set_minor_locator(NullLocator())
+                axes.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
+            memory.grid(visible=False)
+            memory.spines["right"].set_visible(True)
+        handles = [*panels[0].lines, *memory.lines]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+        figure.suptitle(title)
+    return figure
+
+
 def users(places: pd.DataFrame, *, shows: str, title: str) -> Figure:
     """Users on a map of their tastes, coloured by how active they are.
 

@@ -2,13 +2,14 @@
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from safetensors import safe_open
 
 from hybridvae.arrays import FloatArray, IntArray
@@ -19,6 +20,9 @@ from hybridvae.files import read_arrays
 from hybridvae.models import folds_in
 from hybridvae.recommendations import Recommendations, aged, best
 from hybridvae.service.batching import Ask, Served
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Refused(Exception):
@@ -242,20 +246,23 @@ class Engine:
         return self.known.item_counts.astype(np.int64)
 
     @cached_property
-    def _best_liked(self) -> list[int]:
-        order: list[int] = np.argsort(-self.positives_of_items, kind="stable").tolist()
+    def _best_liked(self) -> IntArray:
+        order: IntArray = np.argsort(-self.positives_of_items, kind="stable")
         return order
 
     @cached_property
-    def _searched(self) -> list[str]:
+    def _titles_and_ids(self) -> "pa.Array":
         pairs = zip(self.known.titles, self.known.items, strict=True)
-        return [f"{title} {item}".casefold() for title, item in pairs]
+        return _searchable(f"{title} {item}" for title, item in pairs)
+
+    @cached_property
+    def _user_ids(self) -> "pa.Array":
+        return _searchable(map(str, self.known.users))
 
     def find_items(self, query: str) -> list[int]:
         """Items whose title or id has every word of the query: those called just so, then the best liked first."""
         wanted = query.casefold().strip()
-        words = wanted.split()
-        found = [index for index in self._best_liked if all(word in self._searched[index] for word in words)]
+        found = self._best_liked[_having(self._titles_and_ids, wanted.split())[self._best_liked]].tolist()
         names = self.known.titles, self.known.items
         return sorted(found, key=lambda index: all(str(name[index]).casefold() != wanted for name in names))
 
@@ -264,7 +271,8 @@ class Engine:
         wanted = query.casefold()
         if not wanted:
             return self.most_active
-        found = [index for index in self.most_active if wanted in str(self.known.users[index]).casefold()]
+        order = np.array(self.most_active, dtype=np.int64)
+        found = order[_having(self._user_ids, [wanted])[order]].tolist()
         return sorted(found, key=lambda index: str(self.known.users[index]).casefold() != wanted)
 
     @cached_property
@@ -280,3 +288,24 @@ def _look_up(index: Mapping[str, int], name: str, kind: str, hint: str) -> int:
     if name not in index:
         raise Refused(404, f"unknown_{kind}", f"there is no {kind} {quoted(name)}: {hint}")
     return index[name]
+
+
+def _searchable(names: Iterable[str]) -> "pa.Array":
+    """Names as Arrow searches them, which takes a sixth of the time of Python and holds up no other thread."""
+    import pyarrow as pa
+
+    return pa.array([_bytes(name.casefold()) for name in names], pa.large_binary())
+
+
+def _having(names: "pa.Array", words: Iterable[str]) -> npt.NDArray[np.bool_]:
+    """(N,) which of the names have each of the words in them."""
+    from pyarrow import compute
+
+    having = np.ones(len(names), dtype=bool)
+    for word in words:
+        having &= compute.match_substring(names, _bytes(word)).to_numpy(zero_copy_only=False)
+    return having
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")  # a request may hold half of a pair, which no title has
