@@ -22,13 +22,14 @@ _MASTER = re.compile(r"local|spark://\S+|yarn|k8s://\S+")
 
 @dataclass(frozen=True)
 class EngineConfig(Parameters):
-    """The block `engine` of params.yaml. It decides where data are prepared, and no value in them."""
+    """The block `engine` of params.yaml. It decides where data are prepared and texts encoded, and no value in them."""
 
     name: Literal["duckdb", "spark"] = "duckdb"
     memory: Annotated[int, Within(512, 10_000_000)] = 1000  # MB: of DuckDB; of Spark's driver and of each executor
     cores: CountOrZero = 0  # in all; 0 for as many as there are
     master: str = "local"  # of Spark
     folder: str = ""  # of what is written in between; empty for the system's temporary folder
+    encoders: Annotated[int, Within(0, 1024)] = 0  # processes that encode texts; 0: one, or one a GPU
 
     def __post_init__(self) -> None:
         super().__post_init__()
