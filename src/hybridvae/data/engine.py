@@ -7,13 +7,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Final, Literal, Protocol
-
-import duckdb
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol
 
 from hybridvae.config import CountOrZero, Parameters, Within
 from hybridvae.errors import BadParameterError, quoted
 from hybridvae.files import atomic_path
+
+if TYPE_CHECKING:
+    import duckdb
 
 Values = Mapping[str, object]  # of the parameters of a query, by name
 
@@ -78,6 +79,8 @@ def open_engine(config: EngineConfig) -> Iterator[Engine]:
             with open_spark(config, folder) as spark:
                 yield spark
         else:
+            import duckdb
+
             with closing(duckdb.connect(str(folder / "work.duckdb"))) as connection:
                 yield DuckDB(connection, config, folder)
 
@@ -104,7 +107,7 @@ def only_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
 class DuckDB:
     """A throw-away database that spills to disk beyond its memory."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, config: EngineConfig, folder: Path) -> None:
+    def __init__(self, connection: "duckdb.DuckDBPyConnection", config: EngineConfig, folder: Path) -> None:
         self.folder = folder
         self._connection = connection
         connection.execute(f"SET memory_limit = '{config.memory}MB'")

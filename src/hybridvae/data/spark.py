@@ -244,7 +244,7 @@ def _batches(stored: Path) -> Iterator[pa.RecordBatch]:
 
 def _sentence(error: Exception) -> str:
     """What Spark failed at; where it was code of this package, in its own words."""
-    if ours := re.findall(r"HybridVAEError: (.+)", str(error)):
+    if ours := re.findall(r"hybridvae\.errors\.\w+: (.+)", str(error)):
         return str(ours[-1])
     return f"Spark failed ({_words(error)}): check memory, disk and the cluster, then run this again."
 
