@@ -2,7 +2,7 @@
 
     python benchmarks/approximate.py --items 100_000 500_000
 
-Drawn item vectors as wide as HybridVAE's, in clusters of unequal size, on one core. Takes `pip install 'hybridvae[ann]'`.
+Drawn item vectors as wide as HybridVAE's, in clusters of unequal size, on one core. Takes the extra `ann`.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
+import torch
 from scipy import sparse
 
 from hybridvae.approximate import Index
@@ -43,15 +44,16 @@ class Drawn:
         self.items *= np.exp(0.3 * random.standard_normal((n_items, 1), dtype=np.float32))
 
     def vectors_of_items(self) -> FloatArray:
+        """(I, D)."""
         return self.items
 
     def queries(self, histories: sparse.csr_matrix) -> FloatArray:
+        """(B, D)."""
         queries: FloatArray = histories @ self.items
         return queries
 
     def scores_of(self, histories: sparse.csr_matrix) -> FloatArray:
-        import torch
-
+        """(B, I)."""
         scores: FloatArray = (torch.from_numpy(self.queries(histories)) @ torch.from_numpy(self.items).T).numpy()
         return scores
 
@@ -91,15 +93,14 @@ def _milliseconds(how: Callable[[sparse.csr_matrix], object], histories: sparse.
 
 
 def main() -> None:
+    """Measure each size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", nargs="+", type=int, default=[100_000, 500_000])
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     use_one_thread()
     with in_one_sentence("approximate"):
-        print(
-            "| items | one list: all scored, ms | searched, ms | 64 lists: all scored, ms | searched, ms | found | index, s |"
-        )
+        print("| items | one, all scored (ms) | searched | 64, all scored (ms) | searched | share found | index (s) |")
         print("|---:|---:|---:|---:|---:|---:|---:|", flush=True)
         for n_items in arguments.items:
             print(measure(n_items, arguments.seed), flush=True)

@@ -79,7 +79,7 @@ def test_where_too_little_is_found_all_are_scored(shop, index, monkeypatch):
     assert np.array_equal(found.items, exact.items) and (found.items >= 0).sum() == 10
 
     class Blind:
-        def search(self, queries, wanted, **_):
+        def search(self, queries, wanted):
             return np.full((len(queries), wanted), -1e30, "f"), np.full((len(queries), wanted), -1)
 
     monkeypatch.setattr(index, "_index", Blind())

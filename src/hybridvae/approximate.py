@@ -1,7 +1,8 @@
 """The best items found without scoring all of them, for models whose scores are inner products.
 
-The index is a graph of near items that is searched from its top (Malkov & Yashunin 2018, "Efficient and robust
-approximate nearest neighbor search using Hierarchical Navigable Small World graphs"), by the library faiss.
+Items lie in cells around the means of k-means (Lloyd 1982), as in the inverted files of Jegou et al. 2011, "Product
+Quantization for Nearest Neighbor Search", here by the library faiss. The items of the cells whose means score best are
+scored. How many cells that takes depends on the data, so it is tried out with histories of known users.
 """
 
 from importlib import import_module
@@ -16,9 +17,11 @@ from hybridvae.errors import BadParameterError
 from hybridvae.memory import check_memory
 from hybridvae.recommendations import Lists, Recommendations, best
 
-_LINKS = 32  # of an item in the graph, and twice as many on its lowest level
-_BREADTH = 400  # candidates that a search keeps, at least; with 200 it finds 98 % of the best 100, with 400 99 %
-_OVER = 2  # candidates for each item that is asked for, at least
+_FIRST = 32  # the first try: of so many cells the best one; then twice as many, until ...
+_FOUND = 0.97  # ... this share of the best is found
+_TRIED, _BEST = 64, 100  # histories, and items of each one's list
+_SAMPLE = 64  # items a cell from which the means are computed, in so many rounds:
+_ROUNDS = 10
 
 
 @runtime_checkable
@@ -40,7 +43,7 @@ class Index:
     """The items of one fitted model, to be searched."""
 
     def __init__(self, shop: Recommendations) -> None:
-        """Build the graph, on all cores.
+        """Build the cells, on all cores.
 
         Raises:
             BadParameterError: faiss is not installed, or the model's scores are no inner products.
@@ -53,13 +56,39 @@ class Index:
             )
         faiss = _faiss()
         self._shop, self._model = shop, cast(InnerProduct, shop.model)
-        vectors = self._model.vectors_of_items()
-        needs = {"its copy of the item vectors": vectors.nbytes, "its links": 4 * (2 * _LINKS + 8) * len(vectors)}
-        check_memory("approximate search", needs, "leave out --approximate")
-        self._index = faiss.IndexHNSWFlat(vectors.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
-        self._index.add(vectors)
-        self._parameters = faiss.SearchParametersHNSW
+        vectors = np.ascontiguousarray(self._model.vectors_of_items())
+        check_memory("approximate search", {"a copy of the item vectors": vectors.nbytes}, "leave out --approximate")
+        n_items, width = vectors.shape
+        cells = max(1, round(2 * n_items**0.5))
+        means = faiss.Kmeans(width, cells, niter=_ROUNDS, max_points_per_centroid=_SAMPLE, min_points_per_centroid=1)
+        means.train(vectors)
+        _, cell_of = means.assign(vectors)  # the nearest: by product, long means would take nearly all
+        self._means = faiss.IndexFlatIP(width)
+        self._means.add(means.centroids)
+        self._index = faiss.IndexIVFFlat(self._means, width, cells, faiss.METRIC_INNER_PRODUCT)
+        self._index.add_core(n_items, faiss.swig_ptr(vectors), None, faiss.swig_ptr(cell_of))
+        self._index.nprobe = -(-cells // _FIRST)
+        self._widen(cells)
         faiss.omp_set_num_threads(1)  # for searches, as the service does all of its work
+
+    def _widen(self, cells: int) -> None:
+        """Search as many cells as it takes."""
+        known = self._shop.known.histories
+        users = np.flatnonzero(np.diff(known.indptr))
+        if not len(users):  # single items, then
+            known, users = (
+                sparse.eye_array(self._shop.known.n_items, dtype=np.float32, format="csr"),
+                np.arange(self._shop.known.n_items),
+            )
+        tried = known[users[np.linspace(0, len(users) - 1, _TRIED).astype(int)]]
+        exact = best(self._shop.folding().scores_of(tried), _BEST).items
+        queries = self._model.queries(tried)
+        while self._index.nprobe < cells:
+            _, found = self._index.search(queries, exact.shape[1])
+            shares = [len(np.intersect1d(*lists)) / exact.shape[1] for lists in zip(found, exact, strict=True)]
+            if np.mean(shares) >= _FOUND:
+                break
+            self._index.nprobe = min(cells, 2 * self._index.nprobe)
 
     def best(self, histories: sparse.csr_matrix, k: int, *, seen: sparse.csr_matrix) -> Lists:
         """The k best items of each history as far as they are found, with their exact scores.
@@ -71,8 +100,7 @@ class Index:
             seen: (B, I) CSR; what is stored in a row is left out of it.
         """
         wanted = min(k + int(np.diff(seen.indptr).max(initial=0)), self._shop.known.n_items)
-        breadth = self._parameters(efSearch=max(_BREADTH, _OVER * wanted))
-        scores, items = self._index.search(self._model.queries(histories), wanted, params=breadth)
+        scores, items = self._index.search(self._model.queries(histories), wanted)
         for row, found in enumerate(items):
             left_out = seen.indices[seen.indptr[row] : seen.indptr[row + 1]]
             scores[row, np.isin(found, left_out) | (found < 0)] = -np.inf
