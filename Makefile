@@ -105,7 +105,7 @@ torture: $(VENV)/ready ## try to break it: input, parameters, kills, requests | 
 	python benchmarks/torture.py --seed $(or $(SEED),1) $(if $(ONLY),--only $(ONLY)) $(if $(SHARE),--share $(SHARE))
 
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)
-	uv pip compile --universal --python-version 3.11 --extra test --extra spark --upgrade --no-header --no-annotate --output-file requirements.lock pyproject.toml
+	uv pip compile --universal --python-version 3.11 --extra test --extra spark --extra ann --upgrade --no-header --no-annotate --output-file requirements.lock pyproject.toml
 	sed -i.bak 's/+cpu//' requirements.lock && rm requirements.lock.bak
 
 $(VENV)/ready: requirements.lock pyproject.toml

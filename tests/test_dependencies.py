@@ -22,7 +22,7 @@ ROOMS = (
     ("data",),
     ("models",),
     ("evaluation",),
-    ("checkpoint", "recommendations", "parameters"),
+    ("checkpoint", "recommendations", "approximate", "parameters"),
     ("reporting",),
     ("experiments",),
     ("service",),

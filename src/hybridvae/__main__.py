@@ -128,6 +128,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--model", default="hybridvae", help="the one that answers by default (default: %(default)s)")
     serve.add_argument("--host", default="127.0.0.1", help="(default: %(default)s, this machine alone)")
     serve.add_argument("--port", type=_port, default=8000, help="(default: %(default)s)")
+    help = "search for the best items in place of scoring all (docs/service.md; needs the extra ann)"
+    serve.add_argument("--approximate", action="store_true", help=help)
 
     return parser
 
@@ -284,7 +286,8 @@ def _serve(arguments: argparse.Namespace) -> None:
     _params()
     address = f"http://{arguments.host}:{arguments.port}"
     print(f"serving {arguments.model}: {address} has a page, {address}/docs says what else it takes", flush=True)
-    serve(Path(), model=arguments.model, host=arguments.host, port=arguments.port)
+    where = {"host": arguments.host, "port": arguments.port}
+    serve(Path(), model=arguments.model, approximate=arguments.approximate, **where)
 
 
 def _port(text: str) -> int:

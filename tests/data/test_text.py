@@ -1,20 +1,29 @@
 """Item text without leaks, and vectors that are encoded once."""
 
+import os
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
+from itertools import islice
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
+import torch
 from conftest import DAY, NOW, review, write_lines
+from serving import eventually
 
-from hybridvae.data import embedding
+from hybridvae.data import embedding, encoding
 from hybridvae.data.cleaning import CleanConfig, clean
 from hybridvae.data.embedding import EmbedConfig, _checksum, _key, embed_texts, without_meaning
+from hybridvae.data.engine import EngineConfig
 from hybridvae.data.item_text import TextConfig, compose, gather_item_texts
 from hybridvae.data.splitting import SplitConfig, split
-from hybridvae.errors import HybridVAEError
+from hybridvae.errors import HybridVAEError, UnreadableFileError
 
 
 @pytest.fixture
@@ -308,3 +317,133 @@ def test_the_packaged_model_knows_meaning_offline(tmp_path):
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
     likeness = vectors @ vectors.T
     assert likeness[0, 1] > likeness[0, 2] + 0.2
+
+
+def test_several_processes_give_the_same_bytes(tmp_path):
+    config = EmbedConfig(batch_size=2)
+    whole = embed_texts(TEXTS, config, cache=tmp_path / "a", encoder=Counting())
+    here = Counting()
+    others = embed_texts(TEXTS, config, cache=tmp_path / "b", encoder=here, engine=EngineConfig(encoders=2))
+    assert others.tobytes() == whole.tobytes()
+    assert not here.asked, "other processes have copies of the encoder"
+    again = embed_texts(TEXTS, config, cache=tmp_path / "b", encoder=Counting(die_after=0))
+    assert again.tobytes() == whole.tobytes(), "all of it is stored"
+
+
+def test_several_processes_with_the_packaged_model_give_the_same_bytes(tmp_path):
+    texts = [" ".join(["guitar"] * n) for n in range(1, 33)]
+    one, two = (
+        embed_texts(texts, EmbedConfig(batch_size=1), cache=tmp_path / str(n), engine=EngineConfig(encoders=n))
+        for n in (1, 2)
+    )
+    assert one.tobytes() == two.tobytes()
+
+
+def test_a_killed_run_of_several_processes_goes_on(tmp_path, monkeypatch):
+    real, two = embedding.encode_batches, EngineConfig(encoders=2)
+
+    def killed(batches, **options):
+        yield from islice(real(batches, **options), 40)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(embedding, "encode_batches", killed)
+    with pytest.raises(KeyboardInterrupt):
+        embed_texts(TEXTS, EmbedConfig(batch_size=2), cache=tmp_path, encoder=Counting(), engine=two)
+    assert run_sql(store_of(tmp_path), "SELECT count(*) FROM checked_vectors") == [(64,)], "of whole batches"
+    monkeypatch.setattr(embedding, "encode_batches", real)
+    again, asked = encoded(tmp_path)
+    assert asked == 36 and again == encoded(tmp_path / "whole")[0]
+
+
+def test_what_fails_in_another_process_is_said_as_here(tmp_path):
+    def refuses(texts):
+        raise UnreadableFileError("the text encoder is not here.")
+
+    def dies(texts):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    for encoder, said in (
+        (refuses, r"^the text encoder is not here\.$"),
+        (dies, r"^a process that encoded texts was killed, .* lower engine\.encoders, then run this again\.$"),
+    ):
+        with pytest.raises(HybridVAEError, match=said):
+            embed_texts(
+                TEXTS, EmbedConfig(batch_size=2), cache=tmp_path, engine=EngineConfig(encoders=2), encoder=encoder
+            )
+
+
+def test_processes_that_encode_end_with_the_one_that_began_them(tmp_path):
+    script = f"""
+import os, time
+from pathlib import Path
+from hybridvae.data.embedding import EmbedConfig, embed_texts
+from hybridvae.data.engine import EngineConfig
+
+def encode(texts):
+    Path({str(tmp_path)!r}, f"{{os.getpid()}}.pid").touch()
+    time.sleep(600)
+
+texts = [f"text {{n}}" for n in range(100)]
+two = EngineConfig(encoders=2)
+embed_texts(texts, EmbedConfig(batch_size=2), cache=Path({str(tmp_path)!r}), encoder=encode, engine=two)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+    finally:
+        parent.kill()
+        parent.wait()
+    for process in [int(path.stem) for path in tmp_path.glob("*.pid")]:
+        eventually(lambda process=process: not psutil.pid_exists(process))
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "processes", "devices"),
+    [
+        ("cpu", 0, 0, ["cpu"]),
+        ("cpu", 4, 2, ["cpu", "cpu"]),
+        ("cuda", 1, 0, ["cuda"]),
+        ("cuda", 3, 0, ["cuda:0", "cuda:1", "cuda:2"]),
+        ("cuda", 2, 3, ["cuda:0", "cuda:1", "cuda:0"]),
+        ("cuda", 2, 1, ["cuda:0"]),
+        ("mps", 0, 0, ["mps"]),
+    ],
+)
+def test_each_process_has_a_device(monkeypatch, device, gpus, processes, devices):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert encoding.devices_for(device, processes) == devices
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from hybridvae.data import embedding
+from hybridvae.data.embedding import EmbedConfig, embed_texts
+
+embedding._SAVE_EVERY = 1
+cache, start = Path(sys.argv[1]), Path(sys.argv[1], "start")
+texts = [f"text {n}" for n in range(*map(int, sys.argv[2:]))]
+encode = lambda texts: np.array([[len(text), 1.0, int(text[5:])] for text in texts], dtype=np.float32)
+Path(cache, sys.argv[2]).touch()
+while not start.exists():
+    pass
+embed_texts(texts, EmbedConfig(batch_size=1), cache=cache, encoder=encode)
+"""
+
+
+def test_two_processes_that_write_at_the_same_time_lose_nothing(tmp_path):
+    """One encodes texts 0 to 299, the other 200 to 499, and each writes after every text."""
+    bounds = (("0", "300"), ("200", "500"))
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), *of], stderr=subprocess.PIPE) for of in bounds
+    ]
+    eventually(lambda: all((tmp_path / first).exists() for first, _ in bounds))
+    (tmp_path / "start").touch()
+    said = [writer.communicate()[1].decode() for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0] and "warning" not in "".join(said), said
+    stored = run_sql(store_of(tmp_path), "SELECT text, vector, checksum FROM checked_vectors")
+    expected = {_key(f"text {n}"): np.array([len(f"text {n}"), 1, n], dtype="f").tobytes() for n in range(500)}
+    assert len(stored) == 500 and {text: vector for text, vector, _ in stored} == expected
+    nobody = Counting(die_after=0)
+    embed_texts([f"text {n}" for n in range(500)], EmbedConfig(), cache=tmp_path, encoder=nobody)

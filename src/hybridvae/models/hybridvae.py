@@ -232,6 +232,11 @@ class Model(VAERecommender):
             scores += beside
         return scores
 
+    @property
+    def by_product(self) -> bool:
+        """Only without EASE, whose z-scores are added."""
+        return self.ease is None or not self.weight
+
     def needs(self, interactions: Interactions) -> Needs:
         """The autoencoder's, and EASE's where its weight is given: where it is to be chosen, EASE may be left out."""
         return self._needs_with_ease(interactions) if self.config.ease_weight else self.needs_of_network(interactions)

@@ -14,14 +14,16 @@ if TYPE_CHECKING:
 _SECONDS_TO_FINISH = 10  # for requests in flight when the process is told to end
 
 
-def read_engine(root: Path, *, model: str) -> "Engine":
+def read_engine(root: Path, *, model: str, approximate: bool = False) -> "Engine":
     """The engine of a repository in which `dvc repro train` has run.
 
     Args:
         model: the one that answers where a request names none.
+        approximate: search for lists in place of scoring all items, where the model allows it.
 
     Raises:
         UnreadableFileError: something is not there yet, or damaged; the message says which command makes it.
+        BadParameterError: `model` cannot be searched approximately, or faiss is not installed.
     """
     from hybridvae.checkpoint import readable
     from hybridvae.data.interactions import read_interactions
@@ -51,6 +53,7 @@ def read_engine(root: Path, *, model: str) -> "Engine":
         positive_rating=params["clean"]["positive_rating"],
         vectors=vectors if params["embed"]["control"] == "none" else None,
         encoder=params["embed"]["model"],
+        approximate=approximate,
     )
 
 
@@ -63,11 +66,11 @@ def use_one_thread() -> None:
     torch.set_float32_matmul_precision("medium")
 
 
-def serve(root: Path, *, model: str, host: str, port: int) -> None:
+def serve(root: Path, *, model: str, host: str, port: int, approximate: bool = False) -> None:
     """Answer requests until the process is told to end; what is in flight then is finished.
 
     Raises:
-        UnreadableFileError: as `read_engine`.
+        UnreadableFileError, BadParameterError: as `read_engine`.
     """
     import gc
 
@@ -76,7 +79,7 @@ def serve(root: Path, *, model: str, host: str, port: int) -> None:
     from hybridvae.service.app import create_app
 
     use_one_thread()
-    app = create_app(read_engine(root, model=model))
+    app = create_app(read_engine(root, model=model, approximate=approximate))
     gc.collect()
     gc.freeze()  # what is loaded stays: looking through it for garbage would hold up all requests for a while
     uvicorn.run(app, host=host, port=port, **server_options())

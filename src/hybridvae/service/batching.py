@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
@@ -18,6 +19,9 @@ from scipy import sparse
 from hybridvae.arrays import FloatArray, IntArray
 from hybridvae.data.interactions import Interactions
 from hybridvae.recommendations import Lists, Recommendations, best
+
+if TYPE_CHECKING:
+    from hybridvae.approximate import Index
 
 _BATCH = 64  # lists computed together, at most
 _LONG = 200  # items of a history that is not computed together with others
@@ -60,8 +64,9 @@ class Answer:
 class Served:
     """One loaded model, and the requests that wait for it."""
 
-    def __init__(self, recommendations: Recommendations) -> None:
-        self.recommendations = recommendations
+    def __init__(self, recommendations: Recommendations, index: "Index | None" = None) -> None:
+        """With an index, lists are searched for in it."""
+        self.recommendations, self._index = recommendations, index
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=recommendations.name)
         self._waiting: list[tuple[Ask, asyncio.Future[Answer]]] = []
 
@@ -116,16 +121,15 @@ class Served:
         return answers
 
     def _lists(self, asks: Sequence[Ask]) -> Lists:
-        shop = self.recommendations
-        if shop.folds_in:
-            scores = shop.folding().scores_of(
-                _matrix([ask.items for ask in asks], [ask.ages for ask in asks], shop.known)
-            )
-        else:
-            scores = shop.model.scores(np.array([ask.user for ask in asks]))
+        shop, k = self.recommendations, max(ask.k for ask in asks)
         left_out = [ask.left_out for ask in asks]
-        ones = [np.ones(len(items), dtype=np.float32) for items in left_out]
-        return best(scores, max(ask.k for ask in asks), seen=_matrix(left_out, ones, shop.known))
+        seen = _matrix(left_out, [np.ones(len(items), dtype=np.float32) for items in left_out], shop.known)
+        if not shop.folds_in:
+            return best(shop.model.scores(np.array([ask.user for ask in asks])), k, seen=seen)
+        histories = _matrix([ask.items for ask in asks], [ask.ages for ask in asks], shop.known)
+        if self._index is not None:
+            return self._index.best(histories, k, seen=seen)
+        return best(shop.folding().scores_of(histories), k, seen=seen)
 
     def _reasons(self, ask: Ask, items: IntArray) -> list[list[tuple[int, float]]]:
         history = _matrix([ask.items], [ask.ages], self.recommendations.known)

@@ -24,6 +24,8 @@ from hybridvae.service.batching import Ask, Served
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from hybridvae.approximate import Index
+
 
 class Refused(Exception):
     """A request that cannot be answered: status, a code for programs and a sentence for people."""
@@ -51,6 +53,7 @@ class Engine:
         positive_rating: float,
         vectors: Path | None = None,
         encoder: str = "",
+        approximate: bool = False,
     ) -> None:
         """Load the default model and the vectors, and look whether the other models can be loaded.
 
@@ -58,13 +61,16 @@ class Engine:
             checkpoints: model -> the folder that `train` wrote.
             positive_rating: items of a raw history that are rated lower were seen and not liked.
             vectors: file of the item vectors, where texts can be compared; `encoder` made them.
+            approximate: search for lists, of each model whose scores are inner products; the default's must be.
 
         Raises:
             UnreadableFileError: the default model or the vectors cannot be read.
+            BadParameterError: the default model cannot be searched approximately, or faiss is not installed.
         """
         self.known, self.dataset, self.default = known, dataset, default
         self.positive_rating = positive_rating
         self._checkpoints, self._vectors_file, self._encoder_name = checkpoints, vectors, encoder
+        self._approximate = approximate
         self._served: dict[str, Served] = {}
         self._lock = threading.Lock()
         self._texts = ThreadPoolExecutor(1, thread_name_prefix="texts")
@@ -150,8 +156,16 @@ class Engine:
                     raise
                 self._problems.pop(name, None)
                 self._folds_in[name] = shop.folds_in
-                self._served[name] = Served(shop)
+                self._served[name] = Served(shop, self._index_of(shop))
         return self._served[name]
+
+    def _index_of(self, shop: Recommendations) -> "Index | None":
+        if self._approximate:
+            from hybridvae.approximate import Index, is_by_product
+
+            if shop.name == self.default or is_by_product(shop):
+                return Index(shop)
+        return None
 
     def _try(self, shop: Recommendations) -> None:
         """Ask a model once: what is damaged in a way that its reader does not see shows here."""
