@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=100, help="at most so many of each fit, to try it out")
     parser.add_argument("--threads", type=int, default=cpu_count(), help="of every library (default: %(default)s)")
     parser.add_argument("--again", action="store_true", help="measure anew what stands in the results")
+    parser.add_argument("--note", default="", help="for the page, such as what else the machine did")
     parser.add_argument("--peers-python", type=Path, default=PEERS_PYTHON, help="of the peers' environment")
     parser.add_argument("--results", type=Path, default=ROOT / "docs" / "benchmarks" / "peers.json")
     arguments = parser.parse_args()
@@ -82,7 +83,7 @@ def measure(arguments: argparse.Namespace) -> None:
         report = results.report
         report["command"] = shlex.join(["python", "benchmarks/peers/measure.py", arguments.dataset])
         report |= {"commit": clone.copied_head(), "processor": processor(), "cores": cpu_count()}
-        report |= {"threads": arguments.threads, "not_measured": NOT_MEASURED}
+        report |= {"threads": arguments.threads, "not_measured": NOT_MEASURED, "note": arguments.note}
         bench = Bench.of(split, vectors, Path(folder), arguments.peers_python)
         for name, library, run in plan(works, arguments.runs):
             work = WORKS[name]
@@ -101,6 +102,7 @@ def measure(arguments: argparse.Namespace) -> None:
                 report["failed"][f"{name}, {library}"] = str(error)
                 results.write()
                 print(f"peers: {error}", file=sys.stderr)
+    results.write()
     if failed := [key for key in report["failed"] if key.partition(",")[0] in works]:
         raise HybridVAEError(f"not measured: {'; '.join(failed)} (see above); the rest is in {arguments.results}.")
     print(f"peers: wrote {arguments.results}; `make docs` writes docs/performance.md from it")

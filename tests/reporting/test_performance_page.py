@@ -74,8 +74,8 @@ def test_works_without_a_peer_are_beside_their_bar():
 
 
 def test_the_page_says_where_it_was_measured_and_what_was_not():
-    page = performance_page(a_report())
-    assert "On `shop`, 2 cores (AMD), 2 threads, at commit `aaaaaaaaaaaa`." in page
+    page = performance_page(a_report() | {"note": "Another program ran."})
+    assert "Another program ran.\n\nOn `shop`, 2 cores (AMD), 2 threads, at commit `aaaaaaaaaaaa`." in page
     assert "dvc 1.2, hybridvae 1.2, recbole 1.2, rectools 1.2." in page
     assert "- Cornac: it does not install.\n- ease, lenskit: no room.\n" in page
 

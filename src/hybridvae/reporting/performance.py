@@ -180,4 +180,5 @@ def _how(report: Report) -> str:
     threads = f"{report['threads']} thread{'s' if report['threads'] > 1 else ''}"
     commits = ", ".join(sorted({f"`{row['commit'][:12]}`" for row in report["rows"]}))
     machine = f"{report['cores']} core{'s' if report['cores'] > 1 else ''} ({report['processor']}), {threads}"
-    return f"On `{report['dataset']}`, {machine}, at commit {commits}. Versions: {versions}."
+    note = f"{report['note']}\n\n" if report.get("note") else ""
+    return f"{note}On `{report['dataset']}`, {machine}, at commit {commits}. Versions: {versions}."
