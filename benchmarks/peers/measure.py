@@ -84,13 +84,15 @@ def measure(arguments: argparse.Namespace) -> None:
         report["command"] = shlex.join(["python", "benchmarks/peers/measure.py", arguments.dataset])
         report |= {"commit": clone.copied_head(), "processor": processor(), "cores": cpu_count()}
         report |= {"threads": arguments.threads, "not_measured": NOT_MEASURED, "note": arguments.note}
+        report["works"] = {
+            name: asdict(work) | {"parameters": work.parameters(clone.params)} for name, work in WORKS.items()
+        }
         bench = Bench.of(split, vectors, Path(folder), arguments.peers_python)
         for name, library, run in plan(works, arguments.runs):
             work = WORKS[name]
             parameters, epochs = work.parameters(clone.params), min(work.epochs, arguments.epochs)
             asked = {"parameters": parameters, "threads": arguments.threads, "epochs": epochs}
             same = {"asked": asked, "code": code_of(name, library)}
-            report["works"][name] = asdict(work) | {"parameters": parameters}
             borrowed = dict(work.borrowed).get(library)
             if results.has(name, library, run, same) and not borrowed and not arguments.again:
                 continue

@@ -88,5 +88,12 @@ def test_the_figure_has_a_bar_for_each_library_and_a_mark_where_one_is_asked_for
     assert "<svg" in peers_figure(a_report())
 
 
+def test_what_was_not_asked_for_is_named():
+    report = a_report()
+    report["rows"] = [row for row in report["rows"] if row["library"] != "rectools"]
+    assert performance_page(report).endswith("no room.\n- SASRec, RecTools: it was not asked for.\n")
+
+
 def test_results_without_any_row_still_give_a_page():
-    assert "## Not measured" in performance_page(a_report() | {"rows": []})
+    page = performance_page(a_report() | {"rows": []})
+    assert "## Not measured" in page and page.count("it was not asked for") == 8

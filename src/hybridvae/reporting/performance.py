@@ -62,6 +62,12 @@ def performance_page(report: Report) -> str:
         parts += ["## What else training takes", said, table(["model", "products", "the rest"], rows)]
     left_out = [f"- {name}: {why}." for name, why in report["not_measured"].items()]
     left_out += [f"- {name}: {str(why).removesuffix('.')}." for name, why in report["failed"].items()]
+    left_out += [
+        f"- {work['title']}, {TITLES.get(library, library)}: it was not asked for."
+        for name, work in report["works"].items()
+        for library in work["libraries"]
+        if not _rows(report, name, library) and f"{name}, {library}" not in report["failed"]
+    ]
     parts += ["## Not measured", "\n".join(left_out)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
