@@ -7,7 +7,7 @@ VENV := .venv
 # DVC and its queue call `python` and `dvc` by name, so the environment's programs come first.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup reproduce all test test-spark mend preprocess tune train-best baseline evaluate visualize run-api experiments benchmark ablation scale torture validate-judge literature report docs picture lock
+.PHONY: help setup reproduce all test test-spark mend preprocess tune train-best baseline evaluate visualize run-api experiments benchmark ablation scale torture validate-judge literature peers report docs picture lock
 .DEFAULT_GOAL := help
 
 # `make help` reads this file: `##@` begins a group, `##` says what a target does, and what follows a `|` is its options.
@@ -90,6 +90,9 @@ validate-judge: $(VENV)/ready ## the judge against published figures | DATA=fold
 literature: $(VENV)/ready ## our models beside published figures | DATA=folder [SEEDS=3] [ONLY=ease,ials] [TIES=drawn]
 	python benchmarks/literature.py $(DATA) --seeds $(or $(SEEDS),3) $(if $(ONLY),--only $(ONLY)) $(if $(TIES),--ties $(TIES))
 
+peers: $(VENV)/ready $(VENV)-peers/ready ## speed beside RecBole, RecTools and LensKit (40 minutes) | DATASET=beauty [ONLY=multvae,ease] [RUNS=1] [AGAIN=1]
+	python benchmarks/peers/measure.py $(DATASET) $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS)) $(if $(AGAIN),--again)
+
 docs: $(VENV)/ready ## write the committed results into README.md and docs/
 	python -m hybridvae docs
 
@@ -122,4 +125,10 @@ $(VENV)/ready-test: $(VENV)/ready
 
 $(VENV)/ready-spark: $(VENV)/ready-test
 	pip install --quiet --constraint requirements.lock --editable '.[test,spark]'
+	touch $@
+
+$(VENV)-peers/ready: benchmarks/peers/requirements.lock
+	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13) and 'The peers need Python 3.11 or 3.12: make PYTHON=python3.12 ...')"
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/pip install --quiet --no-deps --requirement benchmarks/peers/requirements.lock
 	touch $@

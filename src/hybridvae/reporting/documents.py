@@ -36,6 +36,7 @@ from hybridvae.reporting.markdown import (
     with_sections,
 )
 from hybridvae.reporting.model_titles import title_of
+from hybridvae.reporting.performance import FIGURE, performance_page, speedups
 from hybridvae.reporting.pipeline import mermaid
 from hybridvae.reporting.results import compared, refused
 from hybridvae.reporting.scaling import FIGURE, scale_frame, scale_section
@@ -69,6 +70,9 @@ def documents(root: Path) -> dict[Path, str]:
     texts = _pages(folder, reports, tunings)
     if named:
         texts[root / "docs" / "compute.md"] = compute_page(named, tunings)
+    if "peers" in named:
+        texts[root / "docs" / "performance.md"] = performance_page(named["peers"])
+        texts[folder / "figures" / FIGURE] = peers_figure(named["peers"])
     sections = _sections(root, reports)
     pages = {
         path: path.read_text(encoding="utf-8")
@@ -536,6 +540,13 @@ def benchmark_figures(name: str, report: Report, tried: Report | None) -> dict[s
         title = f"Hyperparameters of HybridVAE on {name}, validation part"
         drawn["tuning"] = figures.tuning(tuning_frame(tried["models"]["hybridvae"]), title=title)
     return {f"{name}-{kind}.svg": figures.svg(figure) for kind, figure in drawn.items()}
+
+
+def peers_figure(report: Report) -> str:
+    """How many times faster than other libraries each work is done."""
+    from hybridvae.reporting import figures
+
+    return figures.svg(figures.speedups(speedups(report), title=f"Beside other libraries, on {report['dataset']}"))
 
 
 def ablation_figures(report: Report) -> dict[str, str]:

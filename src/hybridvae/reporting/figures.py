@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from hybridvae.evaluation.families import FAMILIES
 from hybridvae.evaluation.protocols import ABLATED
@@ -293,6 +293,32 @@ def cost(values: pd.DataFrame, *, title: str, subtitle: str) -> Figure:
         panel.set_ylim(0, None)
         panel.set_title(subtitle, fontsize=11)
         figure.legend(*panel.get_legend_handles_labels(), loc="outside right center")
+        figure.suptitle(title)
+    return figure
+
+
+def speedups(values: pd.DataFrame, *, title: str) -> Figure:
+    """How many times faster than other libraries: a bar for each of them, from the ratio's 1.
+
+    Args:
+        values: rows of work, library, ratio, low, high and bar, which is NaN where nothing is asked for.
+    """
+    rows = values.iloc[::-1].reset_index(drop=True)
+    places = list(rows.index)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 1.4 + 0.4 * len(rows)), layout="constrained")
+        panel = figure.subplots()
+        panel.barh(places, rows["ratio"] - 1, left=1, color=[BLUE if ratio >= 1 else ORANGE for ratio in rows["ratio"]])
+        errors = [rows["ratio"] - rows["low"], rows["high"] - rows["ratio"]]
+        panel.errorbar(rows["ratio"], places, xerr=errors, fmt="none", color="black", capsize=3)
+        panel.plot(rows["bar"], places, "|", color="black", markersize=16, markeredgewidth=2, label="bar")
+        panel.axvline(1, color="black", linewidth=0.8)
+        panel.set_xscale("log")
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}"))
+        panel.xaxis.set_minor_formatter(NullFormatter())
+        panel.set_yticks(places, [f"{row.work}: {row.library}" for row in rows.itertuples()])
+        panel.set_xlabel("seconds there over seconds here (logarithmic)")
+        figure.legend(*panel.get_legend_handles_labels(), loc="outside lower right")
         figure.suptitle(title)
     return figure
 
