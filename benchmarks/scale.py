@@ -25,7 +25,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
 
 from command import REPOSITORY, RESULTS, ROOT, command_typed
-from measure import groups_can_be_made, measured
+from watched import groups_can_be_made, measured
 
 from hybridvae.errors import BadParameterError, HybridVAEError, in_one_sentence
 from hybridvae.files import cache_folder, read_json, write_json
@@ -39,10 +39,11 @@ READ_ROWS = 10_000_000  # at most: more tell nothing new of reading alone
 ROWS_AN_ITEM = 50  # of the rows that are prepared
 RAW_BYTES, TABLE_BYTES = 60, 500  # of a row: in the invented files; in the tables on the way and at the end
 # Real data, and items drawn for a softmax beside what params.yaml says, which is more than ml-100k has items.
+PROCESSES = (1, 2)
 DATASETS: dict[str, tuple[int, ...]] = {"ml-100k": (300,), "beauty": ()}
 LIMIT = 1_000_000_000  # bytes, of `memory`
 
-# Of each part the file in `works` with a function of its name. `lines` in reporting/scaling.py makes its lines.
+# Of each part the file in `scaling` with a function of its name. `lines` in reporting/scaling.py makes its lines.
 MODULES = {
     "prepare": "tables",
     "read": "tables",
@@ -51,6 +52,7 @@ MODULES = {
     "lists": "answering",
     "memory": "learning",
     "sampled": "learning",
+    "processes": "together",
 }
 
 Row = dict[str, Any]
@@ -89,6 +91,9 @@ def planned(rows: tuple[int, ...], items: tuple[int, ...], share: float) -> list
         Work(f"judge-{items[-1]}", "judge", {"users": part(1_000, 50), "items": part(items[-1])}),
         Work("lists-100000", "lists", {"users": part(200_000), "items": part(100_000)}, part(200_000) * 300),
     ]
+    for number in PROCESSES:
+        sizes = {"processes": number, "positives": part(1_000_000), "items": part(100_000)}
+        works.append(Work(f"processes-{number}", "processes", sizes))
     for model in REPOSITORY.params["models"]:
         sizes = {"model": model, "users": part(2_000), "items": part(100_000), "limit": LIMIT}
         works.append(Work(f"memory-{model}", "memory", sizes))
@@ -123,7 +128,7 @@ def main() -> None:
         if arguments.measure:
             name, file = arguments.measure
             work = next(work for work in works if work.name == name)
-            function = getattr(import_module(f"works.{MODULES[work.part]}"), work.part)
+            function = getattr(import_module(f"scaling.{MODULES[work.part]}"), work.part)
             write_json(Path(file), function(folder, **work.settings))
             return
         output = arguments.output or (RESULTS / "scale.json" if arguments.share == 1 else None)

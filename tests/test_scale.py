@@ -8,7 +8,7 @@ import sys
 import pytest
 import scale
 from conftest import ROOT
-from measure import measured
+from watched import measured
 
 from hybridvae.errors import BadParameterError, HybridVAEError
 from hybridvae.reporting.documents import scale_figures

@@ -125,8 +125,8 @@ class Processes:
         """The tensors (N, ...) of all processes, which may be of different lengths N."""
         padded = values.new_zeros(max(lengths), *values.shape[1:])
         padded[: len(values)] = values
-        found = padded.new_empty(self.number, *padded.shape)
-        distributed.all_gather_into_tensor(found.flatten(0, 1), padded)
+        found = [torch.empty_like(padded) for _ in range(self.number)]
+        distributed.all_gather(found, padded)
         return [of_one[:length] for of_one, length in zip(found, lengths, strict=True)]
 
 

@@ -207,6 +207,7 @@ class Model(VAERecommender):
         """
         vectors = self.vectors_of(interactions)
         assert vectors is not None
+        self.check_memory(interactions)
         if self.weight and not self._has_room_for_ease(interactions):
             self.weight = 0.0
         if self.weight and self.processes.first:  # which alone validates

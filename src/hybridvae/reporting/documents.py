@@ -10,6 +10,7 @@ import pandas as pd
 from hybridvae.errors import UnreadableFileError
 from hybridvae.evaluation.protocols import ABLATED, READING_ORDER, ProtocolName, titles
 from hybridvae.files import read_json, read_yaml
+from hybridvae.reporting import performance, scaling
 from hybridvae.reporting.compute import compute_page
 from hybridvae.reporting.figure_data import (
     ablation_frame,
@@ -36,10 +37,10 @@ from hybridvae.reporting.markdown import (
     with_sections,
 )
 from hybridvae.reporting.model_titles import title_of
-from hybridvae.reporting.performance import FIGURE, performance_page, speedups
+from hybridvae.reporting.performance import performance_page, speedups
 from hybridvae.reporting.pipeline import mermaid
 from hybridvae.reporting.results import compared, refused
-from hybridvae.reporting.scaling import FIGURE, scale_frame, scale_section
+from hybridvae.reporting.scaling import scale_frame, scale_section
 
 Report = dict[str, Any]
 
@@ -72,7 +73,7 @@ def documents(root: Path) -> dict[Path, str]:
         texts[root / "docs" / "compute.md"] = compute_page(named, tunings)
     if "peers" in named:
         texts[root / "docs" / "performance.md"] = performance_page(named["peers"])
-        texts[folder / "figures" / FIGURE] = peers_figure(named["peers"])
+        texts[folder / "figures" / performance.FIGURE] = peers_figure(named["peers"])
     sections = _sections(root, reports)
     pages = {
         path: path.read_text(encoding="utf-8")
@@ -565,7 +566,7 @@ def scale_figures(report: Report) -> dict[str, str]:
     frame = scale_frame(report)
     if frame.empty:
         return {}
-    return {FIGURE: figures.svg(figures.scale(frame, title="How cost grows"))}
+    return {scaling.FIGURE: figures.svg(figures.scale(frame, title="How cost grows"))}
 
 
 def threads_of(report: Report) -> str:

@@ -179,7 +179,8 @@ def _processes(rows: list[Row]) -> list[Line]:
         return []
     one, several = (row for row in (_by(rows, "processes")[0], _by(rows, "processes")[-1]))
     ratio = several["measured"]["users_a_second"] / one["measured"]["users_a_second"]
-    work = f"train in {several['settings']['processes']} processes against one, {one['settings']['items']:,} items"
+    work = f"train in {several['settings']['processes']} processes against one, {one['settings']['items']:,} items, "
+    work += "2,048 users a step"
     said = f"{ratio:.2f} x users a second"
     return [Line(work, f"{_TWO_PROCESSES} x", said, ratio >= _TWO_PROCESSES, [one, several])]
 

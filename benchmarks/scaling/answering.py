@@ -11,7 +11,7 @@ from hybridvae.data.interactions import Targets
 from hybridvae.evaluation.judge import judge as judged
 from hybridvae.recommendations import Recommendations, write_lists
 from hybridvae.seeds import random_generator
-from works.drawn import drawn, untrained
+from scaling.drawn import drawn, untrained
 
 Measured = dict[str, Any]
 _NEGATIVES = 99  # of each target

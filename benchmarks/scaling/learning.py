@@ -25,7 +25,7 @@ from hybridvae.evaluation.judge import ValidationNDCG
 from hybridvae.files import cache_folder
 from hybridvae.memory import check_memory
 from hybridvae.models import Context, FitState, create
-from works.drawn import HISTORY, drawn, hybridvae
+from scaling.drawn import HISTORY, drawn, hybridvae
 
 Measured = dict[str, Any]
 _SHORT = {"epochs": 1, "iterations": 1, "n_epochs": 1}  # where only memory is looked at
