@@ -133,13 +133,13 @@ def main() -> None:
             return
         output = arguments.output or (RESULTS / "scale.json" if arguments.share == 1 else None)
         wanted = chosen(works, arguments.only)
-        rows: dict[str, Row] = read_json(output, "works")["works"] if output and output.is_file() else {}
+        rows: dict[str, Row] = read_json(output, "scale")["scale"] if output and output.is_file() else {}
         if arguments.list:
             for work in wanted:
                 print(f"{work.name:24} {'measured' if work.is_in(rows) else 'to do'}")
             return
         failed = fill(rows, wanted, folder, output, again=arguments.again)
-        print(scale_table({"works": rows}))
+        print(scale_table({"scale": rows}))
         if failed:
             raise HybridVAEError(f"{', '.join(failed)} failed (see above): mend that and run this command again.")
 
@@ -177,7 +177,7 @@ def fill(rows: dict[str, Row], works: list[Work], folder: Path, output: Path | N
             failed.append(work.name)
             continue
         if output is not None:
-            write_json(output, {"works": rows})
+            write_json(output, {"scale": rows})
         if not any(later.settings.get("rows") == work.settings.get("rows") for later in todo[place + 1 :]):
             shutil.rmtree(folder / f"rows-{work.settings.get('rows')}", ignore_errors=True)
     return failed

@@ -22,7 +22,7 @@ def a_row(part, settings, seconds, peak_mb=900, **found):
 
 def lines_of(*rows):
     """The table's lines as lists of cells, without the head."""
-    table = scale_table({"works": {str(number): row for number, row in enumerate(rows)}})
+    table = scale_table({"scale": {str(number): row for number, row in enumerate(rows)}})
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
 
 
@@ -50,7 +50,7 @@ def test_small_sizes_of_all_works(tmp_path):
         check=False,
     )
     assert not run.returncode, run.stderr
-    rows = json.loads((tmp_path / "out.json").read_text())["works"]
+    rows = json.loads((tmp_path / "out.json").read_text())["scale"]
     parts = ["prepare", "read", "epoch", "judge", "lists", "memory"]
     assert [row["part"] for row in rows.values()] == parts
     assert all(row["peak_mb"] > 50 and row["seconds"] > 0 for row in rows.values())
@@ -72,13 +72,13 @@ def test_rows_are_written_one_by_one_and_not_measured_again(tmp_path, monkeypatc
 
     def fill(share=0.001, again=False):
         asked.clear()
-        rows = json.loads(output.read_text())["works"] if output.exists() else {}
+        rows = json.loads(output.read_text())["scale"] if output.exists() else {}
         works = scale.chosen(scale.planned(scale.ROWS, scale.ITEMS, share), "epoch,judge")
         return scale.fill(rows, works, tmp_path / "between", output, again=again)
 
     assert fill() == ["epoch-500000"], "what fails is named, and the rest goes on"
     assert asked == ["epoch-12000", "epoch-100000", "epoch-500000", "judge-500000"]
-    assert list(json.loads(output.read_text())["works"]) == ["epoch-12000", "epoch-100000", "judge-500000"]
+    assert list(json.loads(output.read_text())["scale"]) == ["epoch-12000", "epoch-100000", "judge-500000"]
     assert fill() and asked == ["epoch-500000"]
     assert fill(share=0.01) and len(asked) == 4, "rows of other sizes are measured"
     assert fill(share=0.01, again=True) and len(asked) == 4
@@ -176,7 +176,7 @@ def test_quality_and_processes_need_both_rows():
 def test_the_section_and_the_figure():
     rows = [a_row("prepare", {"rows": rows}, rows / 1000) for rows in (10_000, 1000)]
     rows.append(a_row("epoch", {"items": 12, "positives": 10}, 2.0, seconds_a_million=3.0))
-    report = {"works": {str(number): row for number, row in enumerate(rows)}}
+    report = {"scale": {str(number): row for number, row in enumerate(rows)}}
     section = scale_section(report)
     assert "`make scale`, on 2 cores, 2 threads." in section and "(docs/benchmarks/figures/scale.svg)" in section
     assert scale_frame(report).to_dict("list") == {
@@ -187,4 +187,4 @@ def test_the_section_and_the_figure():
     }
     drawn = scale_figures(report)
     assert drawn == scale_figures(report) and drawn["scale.svg"].startswith("<?xml")
-    assert scale_figures({"works": {}}) == {}
+    assert scale_figures({"scale": {}}) == {}

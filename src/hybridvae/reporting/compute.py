@@ -63,7 +63,7 @@ def _command(report: Mapping[str, Any]) -> str:
 
 def _parts(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Parts of a report with a command and a commit each."""
-    return [*report.get("parts", {}).values(), *report.get("works", {}).values()]
+    return [*report.get("parts", {}).values(), *report.get("scale", {}).values()]
 
 
 def _commits(report: Mapping[str, Any]) -> str:
@@ -85,7 +85,7 @@ def _of_report(report: Mapping[str, Any]) -> _Fits:
         parts = report["parts"].values()
         machines = ", ".join(dict.fromkeys(part["machine"] for part in parts))
         return _Fits(sum(part["processor_seconds"] for part in parts), "-", machines)
-    if "works" in report:
+    if "scale" in report:
         machines = ", ".join(dict.fromkeys(row["machine"] for row in _parts(report)))
         return _Fits(sum(row["seconds"] for row in _parts(report)), "-", machines)
     if "processor" in report:

@@ -111,7 +111,7 @@ def _pages(folder: Path, reports: list[Report], tunings: dict[str, Report]) -> d
             texts[folder / "torture.md"] = torture_page(report)
         if "literature" in report:
             texts[folder / "literature.md"] = literature_page(report)
-        if "works" in report:
+        if "scale" in report:
             texts |= {folder / "figures" / file: svg for file, svg in scale_figures(report).items()}
     return texts
 
@@ -138,7 +138,7 @@ def _sections(root: Path, reports: list[Report]) -> dict[str, str]:
             ("literature", "literature", literature_overview),
             ("processors", "processors", processors_table),
             ("seconds_to_ready", "service", service_table),
-            ("works", "scale", scale_section),
+            ("scale", "scale", scale_section),
         ):
             if key in report:
                 sections[section] = write(report)

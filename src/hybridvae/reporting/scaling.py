@@ -39,7 +39,7 @@ class Line:
 def scale_table(report: Mapping[str, Any]) -> str:
     """What was measured of each work, beside its bar."""
     head = ["work", "bar", "measured", "kept", "seconds", "peak memory, all processes"]
-    return table(head, [line.cells() for line in lines(report["works"])])
+    return table(head, [line.cells() for line in lines(report["scale"])])
 
 
 def scale_section(report: Mapping[str, Any]) -> str:
@@ -47,7 +47,7 @@ def scale_section(report: Mapping[str, Any]) -> str:
     machines = ", ".join(
         dict.fromkeys(
             f"{row['machine']}, {row['threads']} thread{'s' * (row['threads'] != '1')}"
-            for row in report["works"].values()
+            for row in report["scale"].values()
         )
     )
     return (
@@ -192,7 +192,7 @@ def _by(rows: list[Row], size: str) -> list[Row]:
 def scale_frame(report: Mapping[str, Any]) -> pd.DataFrame:
     """Rows of panel ("rows" or "items"), size, seconds, gigabytes: of the preparation, and of an epoch a million."""
     found = []
-    for row in report["works"].values():
+    for row in report["scale"].values():
         if row["part"] == "prepare":
             found.append(("rows", row["settings"]["rows"], row["seconds"], row["peak_mb"] / 1e3))
         elif row["part"] == "epoch":
