@@ -1,19 +1,16 @@
 """JSON lines in blocks, which all cores parse: one process unpacks the file, the others read the lines."""
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass
 from multiprocessing import current_process
 from pathlib import Path
 from typing import IO, TypeVar
 
 from hybridvae.data import records
-from hybridvae.errors import NotEnoughMemoryError
+from hybridvae.data.pools import in_order
 
 _BLOCK = 4 * 2**20  # bytes, about
 _ALONE = 8  # blocks that are read before other processes are worth their start
-_AHEAD = 3  # blocks a process that wait for it
 _MOST_WORKERS = 8  # more would wait for the one that unpacks
 
 Outcome = TypeVar("Outcome")
@@ -91,19 +88,5 @@ def _parsed_by_others(blocks: Iterator[Block], parse: Callable[[Block], Outcome]
     from joblib.externals.loky import ProcessPoolExecutor  # type: ignore[import-untyped]
 
     pool = ProcessPoolExecutor(workers)
-    waiting: deque[Future[Outcome]] = deque()
-    try:
-        for block in blocks:
-            waiting.append(pool.submit(parse, block))
-            if len(waiting) > workers * _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenExecutor:
-        raise NotEnoughMemoryError(
-            "a process that read lines was killed, as happens where memory is short: free some, then run this again."
-        ) from None
-    finally:
-        for future in waiting:
-            future.cancel()
-        pool.shutdown(wait=True)
+    asked = (pool.submit(parse, block) for block in blocks)
+    yield from in_order(asked, [pool], processes=workers, doing="read lines", advice="free some")

@@ -7,9 +7,7 @@ rounding that depends on the processor and on the number of its threads.
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import BrokenExecutor, Future
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +15,7 @@ import pyarrow as pa
 
 from hybridvae.arrays import FloatArray
 from hybridvae.data.engine import EngineConfig, scratch_folder
-from hybridvae.errors import NotEnoughMemoryError
+from hybridvae.data.pools import in_order
 
 if TYPE_CHECKING:
     from hybridvae.data.spark import OfRows
@@ -26,7 +24,6 @@ Encoder = Callable[[list[str]], FloatArray]
 Load = Callable[[str], Encoder]  # from a device
 
 _LEAST = 16  # batches that make another process worth its start
-_AHEAD = 3  # batches a process that wait for it
 _ROUND = 256  # batches that a process of Spark encodes in a row; what is saved after them survives a kill
 _IDLE = 300  # seconds without work after which a process ends
 
@@ -72,25 +69,10 @@ def _by_processes(batches: list[list[str]], load: Load, devices: list[str]) -> I
 
     threads = max(1, torch.get_num_threads() // len(devices))
     pools = [ProcessPoolExecutor(1, timeout=_IDLE, env={"OMP_NUM_THREADS": str(threads)}) for _ in devices]
-    waiting: deque[Future[FloatArray]] = deque()
-    try:
-        for number, batch in enumerate(batches):
-            turn = number % len(devices)
-            waiting.append(pools[turn].submit(_encoded, load, devices[turn], batch))
-            if len(waiting) > _AHEAD * len(devices):
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenExecutor:
-        raise NotEnoughMemoryError(
-            "a process that encoded texts was killed, as happens where memory is short: lower engine.encoders, then "
-            "run this again."
-        ) from None
-    finally:
-        for future in waiting:
-            future.cancel()
-        for pool in pools:
-            pool.shutdown(wait=True)
+    turns = ((number % len(devices), batch) for number, batch in enumerate(batches))
+    asked = (pools[turn].submit(_encoded, load, devices[turn], batch) for turn, batch in turns)
+    advice = "lower engine.encoders"
+    yield from in_order(asked, pools, processes=len(pools), doing="encoded texts", advice=advice)
 
 
 _own: Encoder | None = None  # of a process of a pool, which has one device
