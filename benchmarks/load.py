@@ -10,7 +10,6 @@ answers nothing, so that what recommending costs can be told from what answering
 import argparse
 import json
 import os
-import platform
 import re
 import shutil
 import signal
@@ -28,6 +27,7 @@ import pandas as pd
 import yaml
 
 from hybridvae.checkpoint import Origin, write_checkpoint
+from hybridvae.costs import processor_name
 from hybridvae.data.interactions import read_interactions
 from hybridvae.errors import HybridVAEError
 from hybridvae.files import read_yaml, write_arrays, write_frame, write_json, write_text
@@ -131,7 +131,7 @@ def measure(root: Path, port: int, seconds: int, soak: int) -> dict[str, Any]:
         finished = server.end_in_flight(address)
     return {
         "command": f"python benchmarks/load.py --seconds {seconds}" + (f" --soak {soak}" if soak else ""),
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "users": USERS,
         "items": ITEMS,
@@ -244,12 +244,6 @@ def load(address: str, seconds: int, script: Path | None = None) -> dict[str, fl
         "p99_ms": percentile(99),
         "errors": errors,
     }
-
-
-def _processor() -> str:
-    if (file := Path("/proc/cpuinfo")).is_file() and (found := re.search(r"model name\s*: (.*)", file.read_text())):
-        return found[1]
-    return platform.processor()
 
 
 if __name__ == "__main__":

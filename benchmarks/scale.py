@@ -38,8 +38,8 @@ ITEMS = (12_000, 100_000, 500_000)
 READ_ROWS = 10_000_000  # at most: more tell nothing new of reading alone
 ROWS_AN_ITEM = 50  # of the rows that are prepared
 RAW_BYTES, TABLE_BYTES = 60, 500  # of a row: in the invented files; in the tables on the way and at the end
-# Real data, and items drawn for a softmax beside what params.yaml says, which is more than ml-100k has items.
 PROCESSES = (1, 2)
+# Real data, and items drawn for a softmax beside what params.yaml says, which is more than ml-100k has items.
 DATASETS: dict[str, tuple[int, ...]] = {"ml-100k": (300,), "beauty": ()}
 LIMIT = 1_000_000_000  # bytes, of `memory`
 

@@ -13,8 +13,6 @@ is not measured again.
 import argparse
 import json
 import os
-import platform
-import re
 import shlex
 import subprocess
 import sys
@@ -30,6 +28,7 @@ from protocol import Data, Request
 from works import NOT_MEASURED, WORKS
 
 from hybridvae.arrays import FloatArray, IntArray
+from hybridvae.costs import processor_name
 from hybridvae.data.interactions import Interactions, Targets, read_interactions, read_targets
 from hybridvae.data.sources import declared
 from hybridvae.dependencies import fingerprint, model_file
@@ -82,7 +81,7 @@ def measure(arguments: argparse.Namespace) -> None:
         vectors = clone.root / "data" / "embed" / arguments.dataset / "items.safetensors"
         report = results.report
         report["command"] = shlex.join(["python", "benchmarks/peers/measure.py", arguments.dataset])
-        report |= {"commit": clone.copied_head(), "processor": processor(), "cores": cpu_count()}
+        report |= {"commit": clone.copied_head(), "processor": processor_name(), "cores": cpu_count()}
         report |= {"threads": arguments.threads, "not_measured": NOT_MEASURED, "note": arguments.note}
         report["works"] = {
             name: asdict(work) | {"parameters": work.parameters(clone.params)} for name, work in WORKS.items()
@@ -285,13 +284,6 @@ def read_scores(path: str, interactions: Interactions) -> Scores:
         return arrays["users"][users] @ arrays["items"].T
 
     return scores
-
-
-def processor() -> str:
-    """Its name."""
-    if (file := Path("/proc/cpuinfo")).is_file() and (found := re.search(r"model name\s*: (.*)", file.read_text())):
-        return found[1]
-    return platform.processor()
 
 
 if __name__ == "__main__":

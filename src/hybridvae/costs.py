@@ -5,6 +5,8 @@ They are kept apart from the stages' outputs, which must not hold what differs f
 
 import json
 import math
+import platform
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -58,3 +60,10 @@ def read_costs(cache: Path) -> Iterator[Cost]:
 
 def _file(cache: Path) -> Path:
     return cache / "costs.jsonl"
+
+
+def processor_name() -> str:
+    """What this machine's processor is called, as Linux says it; elsewhere as Python does."""
+    if (file := Path("/proc/cpuinfo")).is_file() and (found := re.search(r"model name\s*: (.*)", file.read_text())):
+        return found[1]
+    return platform.processor()

@@ -1,10 +1,10 @@
 """What the committed tables cost in hours of fits, from what their files say and nothing else."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hybridvae.reporting.markdown import table
+from hybridvae.reporting.markdown import table, threads_in_words
 from hybridvae.reporting.model_titles import title_of
 
 _SAID = """# Compute
@@ -77,10 +77,11 @@ def _of_report(report: Mapping[str, Any]) -> _Fits:
         timed = {name: one for name, one in report["models"].items() if one["train_seconds"] is not None}
         untimed = [title_of(name) + _on_gpu(one) for name, one in report["models"].items() if name not in timed]
         seconds = sum(one["train_seconds"] * len(one["per_seed"]) for one in timed.values())
-        return _Fits(seconds, ", ".join(untimed) or "-", _threads([report["threads"]]))
+        return _Fits(seconds, ", ".join(untimed) or "-", f"{threads_in_words(report['threads'])} of a CPU")
     if "literature" in report:
         rows = report["literature"]
-        return _Fits(sum(row["seconds"] for row in rows), "-", _threads(row["threads"] for row in rows))
+        threads = threads_in_words(*(row["threads"] for row in rows))
+        return _Fits(sum(row["seconds"] for row in rows), "-", f"{threads} of a CPU")
     if "parts" in report:
         parts = report["parts"].values()
         machines = ", ".join(dict.fromkeys(part["machine"] for part in parts))
@@ -102,8 +103,3 @@ def _of_tuning(tried: Mapping[str, Any]) -> _Fits:
 
 def _on_gpu(of_model: Mapping[str, Any]) -> str:
     return " (GPU)" if of_model.get("device", "cpu") != "cpu" else ""
-
-
-def _threads(counts: Iterable[int]) -> str:
-    numbers = sorted(set(counts))
-    return f"{' or '.join(map(str, numbers))} thread{'s' if numbers[-1] > 1 else ''} of a CPU"

@@ -34,6 +34,7 @@ from hybridvae.reporting.markdown import (
     pairs_table,
     shared_column,
     table,
+    threads_in_words,
     with_sections,
 )
 from hybridvae.reporting.model_titles import title_of
@@ -272,7 +273,7 @@ def benchmark_page(report: Report, drawn: list[str]) -> str:
                 "## Seeds and configurations",
                 "",
                 "NDCG@10, mean and standard deviation over seeds. Seconds are those of the final fit, on "
-                f"{threads_of(report)}{_elsewhere(models)}.",
+                f"{threads_in_words(report['threads'])}{_elsewhere(models)}.",
                 "",
                 _configurations(models),
                 *(shown[kind] for kind in ("cost", "tuning") if kind in shown),
@@ -535,7 +536,8 @@ def benchmark_figures(name: str, report: Report, tried: Report | None) -> dict[s
     cost = cost_frame(models, on_cpu)
     if len(cost) > 2:
         untimed = ", ".join(title_of(model) for model in models if on_cpu.get(model) is None)
-        said = f"the final fit, on {threads_of(report)} of a CPU" + (f"; not timed there: {untimed}" if untimed else "")
+        said = f"the final fit, on {threads_in_words(report['threads'])} of a CPU"
+        said += f"; not timed there: {untimed}" if untimed else ""
         drawn["cost"] = figures.cost(cost, title=f"What quality costs on {name}", subtitle=said)
     if tried is not None and len(tried["models"].get("hybridvae", [])) > 1:
         title = f"Hyperparameters of HybridVAE on {name}, validation part"
@@ -567,8 +569,3 @@ def scale_figures(report: Report) -> dict[str, str]:
     if frame.empty:
         return {}
     return {scaling.FIGURE: figures.svg(figures.scale(frame, title="How cost grows"))}
-
-
-def threads_of(report: Report) -> str:
-    """On how many threads the models of a benchmark were fitted, in words."""
-    return f"{report['threads']} thread{'s' if report['threads'] > 1 else ''}"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hybridvae.reporting.markdown import bold, table
+from hybridvae.reporting.markdown import bold, table, threads_in_words
 from hybridvae.reporting.model_titles import title_of
 
 Report = dict[str, Any]
@@ -183,7 +183,7 @@ def _settings(report: Report) -> str:
 def _machine(row: Row) -> str:
     if row["device"] != "cpu":
         return str(row["device"])
-    return f"CPU, {row['threads']} thread{'s' if row['threads'] > 1 else ''}"
+    return f"CPU, {threads_in_words(row['threads'])}"
 
 
 def _distinct(rows: list[Row]) -> list[dict[str, Any]]:

@@ -237,3 +237,9 @@ def _cells(
         cells.append(f"{value['mean']:.4f} ({value['low']:.4f}-{value['high']:.4f})")
         cells += [f"{figures['recall@10']['mean']:.4f}", f"{test['p_holm']:.4f}" if test else "-"]
     return cells
+
+
+def threads_in_words(*counts: int) -> str:
+    """On how many threads something ran, each number once: "2 threads", "1 or 2 threads"."""
+    numbers = sorted(set(counts))
+    return f"{' or '.join(map(str, numbers))} thread{'s' if numbers[-1] > 1 else ''}"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from hybridvae.reporting.markdown import table
+from hybridvae.reporting.markdown import table, threads_in_words
 
 Report = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -141,7 +141,7 @@ def _alone(report: Report, name: str) -> list[str]:
         return [
             work["title"],
             f"{speed:,.0f} users a second",
-            _bar(f"at least {work['bar']:,.0f}", speed >= work["bar"]),
+            _bar(f"at least {bar:,.0f}", speed >= bar),
         ]
     seconds = median(map(seconds_of, rows))
     return [work["title"], f"{seconds:.2f} s", _bar(f"at most {bar:g} s", seconds <= bar)]
@@ -183,7 +183,7 @@ def _how(report: Report) -> str:
         for package, number in row["versions"].items():
             used.setdefault(package, set()).add(number)
     versions = ", ".join(f"{package} {' and '.join(sorted(numbers))}" for package, numbers in sorted(used.items()))
-    threads = f"{report['threads']} thread{'s' if report['threads'] > 1 else ''}"
+    threads = threads_in_words(report["threads"])
     commits = ", ".join(sorted({f"`{row['commit'][:12]}`" for row in report["rows"]}))
     machine = f"{report['cores']} core{'s' if report['cores'] > 1 else ''} ({report['processor']}), {threads}"
     note = f"{report['note']}\n\n" if report.get("note") else ""

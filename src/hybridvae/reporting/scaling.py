@@ -7,9 +7,10 @@ from typing import Any
 import pandas as pd
 
 from hybridvae.memory import gigabytes
-from hybridvae.reporting.markdown import table
+from hybridvae.reporting.markdown import table, threads_in_words
 
 Row = Mapping[str, Any]
+FIGURE = "scale.svg"
 _MINUTES_OF_30_MILLION, _MEMORY_OF_30_MILLION = 25, 4e9
 _SHARE_OF_JSON = 0.4
 _SECONDS_OF_AN_EPOCH, _MEMORY_OF_AN_EPOCH, _GROWTH = 90, 10e9, 3
@@ -44,20 +45,13 @@ def scale_table(report: Mapping[str, Any]) -> str:
 
 def scale_section(report: Mapping[str, Any]) -> str:
     """The table, where it comes from, and the figure."""
-    machines = ", ".join(
-        dict.fromkeys(
-            f"{row['machine']}, {row['threads']} thread{'s' * (row['threads'] != '1')}"
-            for row in report["scale"].values()
-        )
-    )
+    on = (f"{row['machine']}, {threads_in_words(int(row['threads']))}" for row in report["scale"].values())
+    machines = ", ".join(dict.fromkeys(on))
     return (
         f"{scale_table(report)}\n`make scale`, on {machines}. Peak memory is that of all processes of a work added up, "
         "where memory that they share counts for each.\n\n![Cost by rows and by items]"
         f"(docs/benchmarks/figures/{FIGURE})\n"
     )
-
-
-FIGURE = "scale.svg"
 
 
 def lines(works: Mapping[str, Row]) -> list[Line]:
@@ -177,7 +171,7 @@ def _sampled(rows: list[Row]) -> list[Line]:
 def _processes(rows: list[Row]) -> list[Line]:
     if len(rows) < 2:
         return []
-    one, several = (row for row in (_by(rows, "processes")[0], _by(rows, "processes")[-1]))
+    one, *_, several = _by(rows, "processes")
     ratio = several["measured"]["users_a_second"] / one["measured"]["users_a_second"]
     work = f"train in {several['settings']['processes']} processes against one, {one['settings']['items']:,} items, "
     work += "2,048 users a step"
