@@ -220,6 +220,20 @@ def read_table(path: Path) -> "pa.Table":
         return pq.read_table(path, page_checksum_verification=True)
 
 
+def read_batches(path: Path, columns: Sequence[str]) -> "Iterator[pa.RecordBatch]":
+    """Some columns of a Parquet file, some ten thousand rows at a time, with the checks of its pages.
+
+    Raises:
+        UnreadableFileError: it is damaged, or lacks a column.
+    """
+    import pyarrow.parquet as pq
+
+    with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        if missing := set(columns).difference(file.schema_arrow.names):
+            raise ValueError(f"it has no column {', '.join(sorted(missing))}")
+        yield from file.iter_batches(columns=list(columns))
+
+
 def write_arrays(path: Path, arrays: "Mapping[str, npt.NDArray[Any]]") -> None:
     """Write named arrays as safetensors, with a hash of them in the header, atomically.
 

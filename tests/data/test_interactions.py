@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
-from hybridvae.data.interactions import Interactions, ages, by_recency, recency_weights
-from hybridvae.errors import BadDataError
+from hybridvae.data.interactions import Interactions, ages, by_recency, read_interactions, recency_weights
+from hybridvae.errors import BadDataError, UnreadableFileError
 
 
 def rows(*lines):
@@ -89,6 +90,49 @@ def test_only_a_cold_item_that_nobody_likes_here_is_not_warm():
     assert two_users(cold=np.array([1, 2, 0])).warm.tolist() == [True, False, True]
     nobody = two_users(positives=rows([0, 0, 0], [0, 0, 0]), cold=np.array([1, 2, 0]))
     assert nobody.warm.tolist() == [False, False, True]
+
+
+def split_by_hand(folder):
+    """In the order of time Ann rates c, a, which she does not like, and b, Bob a and c, and Cid nothing."""
+    columns = ["user_index", "item_index", "rating", "positive", "part", "position"]
+    parts = {
+        "fit": [(0, 2, 5.0, True, 0, 0), (0, 0, 2.0, False, 1, 1), (1, 0, 4.0, True, 0, 0)],
+        "test": [(0, 1, 4.0, True, 2, 2), (1, 2, 5.0, True, 2, 1)],
+    }
+    for part, lines in parts.items():
+        (folder / part).mkdir()
+        pd.DataFrame(lines, columns=columns).to_parquet(folder / part / "rows.parquet")
+    pd.DataFrame({"user_id": ["ann", "bob", "cid"]}).to_parquet(folder / "fit/users.parquet")
+    items = pd.DataFrame({"item_id": ["a", "b", "c"], "title": ["Anvil", "", "Cup"], "cold": [0, 0, 0]})
+    items.to_parquet(folder / "fit/items.parquet")
+    return folder / "fit", folder / "test"
+
+
+@pytest.mark.parametrize(
+    ("upto", "histories", "ratings"),
+    [
+        ("train", [[0, 0, 1], [1, 0, 0], [0, 0, 0]], [[0, 0, 5], [4, 0, 0], [0, 0, 0]]),
+        ("validation", [[0, 0, 1], [1, 0, 0], [0, 0, 0]], [[2, 0, 5], [4, 0, 0], [0, 0, 0]]),
+        ("test", [[0, 1, 2], [2, 0, 1], [0, 0, 0]], [[2, 4, 5], [4, 0, 5], [0, 0, 0]]),
+    ],
+)
+def test_rows_of_the_parts_become_matrices_by_hand(upto, histories, ratings, tmp_path):
+    fit, test = split_by_hand(tmp_path)
+    read = read_interactions(fit, *([test] if upto == "test" else []), upto=upto)
+    assert read.histories.toarray().tolist() == histories and read.ratings.toarray().tolist() == ratings
+    assert read.positives.toarray().tolist() == (np.array(histories) > 0).tolist()
+    assert read.positives.dtype == read.histories.dtype == read.ratings.dtype == np.float32
+    assert read.histories.has_sorted_indices and read.ratings.has_sorted_indices
+
+
+def test_rows_without_a_column_are_refused_and_no_rows_are_none(tmp_path):
+    fit, _ = split_by_hand(tmp_path)
+    rows = pd.read_parquet(fit / "rows.parquet")
+    rows.iloc[:0].to_parquet(fit / "rows.parquet")
+    assert read_interactions(fit, upto="train").ratings.nnz == 0
+    rows.drop(columns="rating").to_parquet(fit / "rows.parquet")
+    with pytest.raises(UnreadableFileError, match=r"rows\.parquet cannot be read \(it has no column rating\)"):
+        read_interactions(fit, upto="train")
 
 
 def test_ages_by_hand():
