@@ -8,6 +8,7 @@ parameter, switched off in the defaults of `Config`. Loss and training loop, whi
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Self
 
 import numpy as np
@@ -16,7 +17,7 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hybridvae.arrays import FloatArray
+from hybridvae.arrays import FloatArray, over_rows
 from hybridvae.config import NotNegative, Positive, Recency, Share, ShareBelowOne, Width, Within
 from hybridvae.data.interactions import Interactions
 from hybridvae.errors import NotEnoughMemoryError
@@ -164,7 +165,7 @@ class Model(VAERecommender):
     def __init__(self, config: Config, context: Context) -> None:
         super().__init__(config, context)
         self.weight = _FIRST_WEIGHT if config.ease_weight is None else config.ease_weight
-        self.ease: ease_text.Model | None = None
+        self.ease: _EASE | None = None
 
     def table_width(self, text_dim: int) -> int:
         """The first layer's weights, R, and both ends of the linear path."""
@@ -227,11 +228,16 @@ class Model(VAERecommender):
         """(B, I) histories -> (B, I) scores, the autoencoder's at z = mu."""
         scores = super().scores_of(histories)
         if self.ease is not None and self.weight:
-            beside = _standardised(self.ease.scores_of(histories))
-            beside *= self.weight
-            scores = _standardised(scores)
-            scores += beside
+            over_rows(partial(self._add_ease, self.ease, scores, histories), scores.shape)
         return scores
+
+    def _add_ease(self, ease: "_EASE", scores: FloatArray, histories: sparse.csr_matrix, rows: slice) -> None:
+        """In place, to some rows of the autoencoder's scores (B, I)."""
+        block, beside = scores[rows], ease.scores_of(histories[rows])
+        _standardise(block)
+        _standardise(beside)
+        beside *= self.weight
+        block += beside
 
     @property
     def by_product(self) -> bool:
@@ -298,9 +304,8 @@ class _EASE(ease_text.Model):
     if_singular = "raise hybridvae.ease_regularization"
 
 
-def _standardised(scores: FloatArray) -> FloatArray:
-    """(B, I) scores of which each row has mean 0 and deviation 1, or is all zeros."""
-    centred: FloatArray = scores - scores.mean(axis=1, keepdims=True)
-    deviation = np.sqrt(np.einsum("bi,bi->b", centred, centred) / centred.shape[1])
-    centred /= np.where(deviation > 0, deviation, 1)[:, None].astype(np.float32)
-    return centred
+def _standardise(scores: FloatArray) -> None:
+    """Give each row of (B, I) mean 0 and deviation 1, in place, or make it all zeros."""
+    scores -= scores.mean(axis=1, keepdims=True)
+    deviation = np.sqrt(np.einsum("bi,bi->b", scores, scores) / scores.shape[1])
+    scores /= np.where(deviation > 0, deviation, 1)[:, None].astype(np.float32)
