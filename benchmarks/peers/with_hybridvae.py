@@ -68,19 +68,19 @@ def judging(request: Request) -> Answer:
     return answer([seconds], None) | {"own": float(judged.per_user["full/ndcg@10"].mean())}
 
 
-def hybridvae(request: Request) -> Answer:
-    """Seconds from the start of a fit to the first validation that reaches 98 % of the best one, each included."""
-    interactions, model = interactions_of(request), model_of(request, "hybridvae")
-    start, reached = time.perf_counter(), list[tuple[float, float]]()
+def quality(request: Request) -> Answer:
+    """Seconds from the start of a whole fit to the first validation at 98 % of the best one, each included."""
+    interactions, model = interactions_of(request), model_of(request, request.work.removeprefix("quality_"))
+    start, curve = time.perf_counter(), list[tuple[float, float]]()
 
     def ended(_: int, figures: EpochMetrics) -> None:
         if "ndcg@10" in figures:
-            reached.append((figures["ndcg@10"], time.perf_counter() - start))
+            curve.append((time.perf_counter() - start, figures["ndcg@10"]))
 
     model.fit(interactions, validation=ValidationNDCG(interactions, read_targets(Path(request.split))), on_epoch=ended)
-    whole, best = time.perf_counter() - start, max(figure for figure, _ in reached)
-    seconds = next(at for figure, at in reached if figure >= 0.98 * best)
-    return answer([seconds], ndcg(request, model, interactions)) | {"whole": whole, "own": best}
+    whole, best = time.perf_counter() - start, max(figure for _, figure in curve)
+    seconds = next(at for at, figure in curve if figure >= 0.98 * best)
+    return answer([seconds], ndcg(request, model, interactions)) | {"whole": whole, "own": best, "curve": curve}
 
 
 def export(request: Request) -> Answer:
@@ -154,7 +154,10 @@ if __name__ == "__main__":
             "sasrec": epochs,
             "ease": ease,
             "judge": judging,
-            "hybridvae": hybridvae,
+            "hybridvae": quality,
+            "quality_multvae": quality,
+            "quality_lightgcn": quality,
+            "quality_sasrec": quality,
             "export": export,
             "products_multvae": products,
             "products_hybridvae": products,

@@ -19,7 +19,7 @@ class Work:
         epochs: to train for; 0 where that is not asked for.
         runs: of each library.
         borrowed: library -> the work whose rows are taken, all epochs of each together, in place of a run.
-        measure: "seconds", or "users_a_second" or "share".
+        measure: "seconds", or "users_a_second" or "share"; or "curve", which has no bar.
         against: the ratio is to this library, or to the "fastest" of the others; empty where the measure itself counts.
         bar: what the ratio, or the measure, must reach; of seconds, must not exceed.
     """
@@ -105,6 +105,17 @@ WORKS: dict[str, Work] = {
         against="recbole",
         bar=1.0,
     ),
+    **{
+        f"quality_{name}": Work(
+            title=f"{title} to 98 % of its best",
+            what="from the start to the first validation at 98 % of the best figure",
+            libraries=("hybridvae",),
+            block=name,
+            runs=1,
+            measure="curve",
+        )
+        for name, title in (("multvae", "Mult-VAE"), ("lightgcn", "LightGCN"), ("sasrec", "SASRec"))
+    },
     "export": Work(
         title="Lists of all users",
         what="the 20 best unseen items of every user by HybridVAE, in a Parquet file",

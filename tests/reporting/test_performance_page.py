@@ -2,8 +2,8 @@
 
 import pytest
 
-from hybridvae.reporting.documents import peers_figure
-from hybridvae.reporting.performance import performance_page, speedups
+from hybridvae.reporting.documents import peers_figures
+from hybridvae.reporting.performance import curves, performance_page, speedups
 
 
 def a_row(work, library, run, seconds, **more):
@@ -85,7 +85,21 @@ def test_the_figure_has_a_bar_for_each_library_and_a_mark_where_one_is_asked_for
     assert frame["library"].tolist() == ["RecBole", "RecBole", "RecTools"]
     assert frame["ratio"].tolist() == pytest.approx([2.5, 8, 1.5])
     assert frame["bar"].isna().tolist() == [False, True, False]
-    assert "<svg" in peers_figure(a_report())
+    assert [*peers_figures(a_report())] == ["peers.svg"]
+
+
+def test_fits_that_were_judged_as_they_went_are_a_table_and_a_line_each():
+    report = a_report()
+    work = a_work("LightGCN to 98 % of its best", "hybridvae", measure="curve", bar=1.0)
+    report["works"]["quality_lightgcn"] = work
+    curve = [[60.0, 0.02], [2_000.0, 0.0499], [2_400.0, 0.05], [2_800.0, 0.04]]
+    report["rows"].append(a_row("quality_lightgcn", "hybridvae", 1, [2_000.0], own=0.05, whole=2_800.4, curve=curve))
+    page = performance_page(report)
+    assert ["LightGCN", "0.0500", "2,000", "2,400", "2,800"] in cells(page)
+    assert "benchmarks/figures/quality-by-time.svg" in page and "- LightGCN to 98 % of its best: what is timed." in page
+    assert curves(report).iloc[1].tolist() == ["LightGCN", 2_000.0, 0.0499]
+    drawn = peers_figures(report)["quality-by-time.svg"]
+    assert "LightGCN" in drawn and "NDCG@10 on validation" in drawn
 
 
 def test_what_was_not_asked_for_is_named():

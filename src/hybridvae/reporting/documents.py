@@ -38,7 +38,7 @@ from hybridvae.reporting.markdown import (
     with_sections,
 )
 from hybridvae.reporting.model_titles import title_of
-from hybridvae.reporting.performance import performance_page, speedups
+from hybridvae.reporting.performance import curves, performance_page, speedups
 from hybridvae.reporting.pipeline import mermaid
 from hybridvae.reporting.results import compared, refused
 from hybridvae.reporting.scaling import scale_frame, scale_section
@@ -74,7 +74,8 @@ def documents(root: Path) -> dict[Path, str]:
         texts[root / "docs" / "compute.md"] = compute_page(named, tunings)
     if "peers" in named:
         texts[root / "docs" / "performance.md"] = performance_page(named["peers"])
-        texts[folder / "figures" / performance.FIGURE] = peers_figure(named["peers"])
+        for name, figure in peers_figures(named["peers"]).items():
+            texts[folder / "figures" / name] = figure
     sections = _sections(root, reports)
     pages = {
         path: path.read_text(encoding="utf-8")
@@ -545,11 +546,17 @@ def benchmark_figures(name: str, report: Report, tried: Report | None) -> dict[s
     return {f"{name}-{kind}.svg": figures.svg(figure) for kind, figure in drawn.items()}
 
 
-def peers_figure(report: Report) -> str:
-    """How many times faster than other libraries each work is done."""
+def peers_figures(report: Report) -> dict[str, str]:
+    """How many times faster than other libraries each work is done; how long models train to what quality."""
     from hybridvae.reporting import figures
 
-    return figures.svg(figures.speedups(speedups(report), title=f"Beside other libraries, on {report['dataset']}"))
+    drawn = {
+        performance.FIGURE: figures.speedups(speedups(report), title=f"Beside other libraries, on {report['dataset']}")
+    }
+    if len(by_time := curves(report)):
+        title = f"Quality by time of training on {report['dataset']}, {threads_in_words(report['threads'])}"
+        drawn[performance.QUALITY_FIGURE] = figures.quality_by_time(by_time, title=title)
+    return {name: figures.svg(figure) for name, figure in drawn.items()}
 
 
 def ablation_figures(report: Report) -> dict[str, str]:

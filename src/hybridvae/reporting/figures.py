@@ -288,6 +288,7 @@ def cost(values: pd.DataFrame, *, title: str, subtitle: str) -> Figure:
                 label=row["model"],
             )
         panel.set_xscale("log")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
         panel.set(xlabel="seconds to fit (logarithmic)", ylabel="NDCG@10, full ranking, with 95 % interval")
         panel.set_ylim(0, None)
@@ -319,6 +320,30 @@ def speedups(values: pd.DataFrame, *, title: str) -> Figure:
         panel.set_yticks(places, [f"{row.work}: {row.library}" for row in rows.itertuples()])
         panel.set_xlabel("seconds there over seconds here (logarithmic)")
         figure.legend(*panel.get_legend_handles_labels(), loc="outside lower right")
+        figure.suptitle(title)
+    return figure
+
+
+def quality_by_time(values: pd.DataFrame, *, title: str) -> Figure:
+    """NDCG@10 on validation as models train: a line each, with a marker at every validation.
+
+    Args:
+        values: rows of model, seconds, ndcg, in the order of time.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 4.8), layout="constrained")
+        panel = figure.subplots()
+        for model, rows in values.groupby("model", sort=False):
+            look = _LOOKS.get(str(model), _OTHER_LOOK).style | {"linestyle": "-"}
+            panel.plot(rows["seconds"], rows["ndcg"], label=model, markersize=4, linewidth=1.2, **look)
+        panel.set_xscale("log")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
+        panel.xaxis.set_minor_formatter(NullFormatter())
+        panel.set_ylim(bottom=0)
+        panel.set_xlabel("seconds from the start of the fit (logarithmic)")
+        panel.set_ylabel("NDCG@10 on validation")
+        panel.legend(loc="lower right")
         figure.suptitle(title)
     return figure
 

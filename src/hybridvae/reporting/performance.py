@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from hybridvae.reporting.markdown import table, threads_in_words
+from hybridvae.reporting.model_titles import title_of
 
 Report = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -19,6 +20,7 @@ TITLES = {
     "dvc": "DVC",
 }
 FIGURE = "peers.svg"
+QUALITY_FIGURE = "quality-by-time.svg"
 _SAID = """# Performance
 
 Written by `make docs` from `docs/benchmarks/peers.json`, which `make peers DATASET={dataset}` measures.
@@ -38,6 +40,11 @@ _NOTES = """Differences that the parameters cannot remove:
 - EASE is inverted in double precision here and in SciPy's row, in single precision in the other libraries.
 - A judgement here also gives the coverage and the popularity of lists.
 """
+_OF_QUALITY = """One fit of each model with its defaults, as the stage `validate` makes it: judged on the validation
+part every few epochs, and stopped when it gets no better. The seconds include the judging and all that comes before the
+first epoch, such as HybridVAE's EASE. HybridVAE's figures are those with the first weight of EASE that it tries; it
+chooses the weight after the last epoch.
+"""
 
 
 def performance_page(report: Report) -> str:
@@ -55,6 +62,10 @@ def performance_page(report: Report) -> str:
         parts += [f"![How many times faster than other libraries](benchmarks/figures/{FIGURE})", _NOTES]
     if rows := [row for name in others if (row := _alone(report, name))]:
         parts += ["## By itself", table(["work", "measured", "bar"], rows)]
+    if rows := _quality(report):
+        head = ["model", "best NDCG@10", "seconds to 98 % of it", "to the best", "in all"]
+        parts += ["## Quality by time", _OF_QUALITY, table(head, rows)]
+        parts += [f"![NDCG@10 on validation by seconds of training](benchmarks/figures/{QUALITY_FIGURE})"]
     timed = [f"- {work['title']}: {work['what']}." for name, work in report["works"].items() if _rows(report, name)]
     parts += ["## What is timed", "\n".join(timed)]
     if rows := _rest(report):
@@ -84,6 +95,16 @@ def speedups(report: Report) -> pd.DataFrame:
             row = {"work": work["title"].replace("`", ""), "library": TITLES.get(library, library), "bar": bar}
             rows.append(row | {"ratio": median(of_runs), "low": min(of_runs), "high": max(of_runs)})
     return pd.DataFrame(rows, columns=["work", "library", "ratio", "low", "high", "bar"])
+
+
+def curves(report: Report) -> pd.DataFrame:
+    """The fits that were judged as they went: rows of model, seconds, ndcg, in the order of time."""
+    rows = [
+        {"model": title_of(row["work"].removeprefix("quality_")), "seconds": seconds, "ndcg": figure}
+        for row in report["rows"]
+        for seconds, figure in row.get("curve", [])
+    ]
+    return pd.DataFrame(rows, columns=["model", "seconds", "ndcg"])
 
 
 def seconds_of(row: Row) -> float:
@@ -131,7 +152,7 @@ def _compared(report: Report, name: str) -> list[list[str]]:
 def _alone(report: Report, name: str) -> list[str]:
     """The row of a work that is compared with nothing; empty where it was not measured."""
     work, bar = report["works"][name], report["works"][name]["bar"]
-    if not (rows := _rows(report, name)):
+    if not (rows := _rows(report, name)) or work["measure"] == "curve":
         return []
     if work["measure"] == "share":
         share = median(row["share"] for row in rows)
@@ -145,6 +166,17 @@ def _alone(report: Report, name: str) -> list[str]:
         ]
     seconds = median(map(seconds_of, rows))
     return [work["title"], f"{seconds:.2f} s", _bar(f"at most {bar:g} s", seconds <= bar)]
+
+
+def _quality(report: Report) -> list[list[str]]:
+    """A row for each model whose fit was judged as it went."""
+    lines = []
+    for row in report["rows"]:
+        if curve := row.get("curve"):
+            at_best = next(seconds for seconds, figure in curve if figure == row["own"])
+            times = [f"{seconds:,.0f}" for seconds in (seconds_of(row), at_best, row["whole"])]
+            lines.append([title_of(row["work"].removeprefix("quality_")), f"{row['own']:.4f}", *times])
+    return lines
 
 
 def _rest(report: Report) -> list[list[str]]:
