@@ -2,9 +2,10 @@
 
     python benchmarks/load.py --seconds 60 --soak 10
 
-Every request has a history of its own, and nothing is cached. Before it runs, under the same load, an address that
-answers nothing, so that what recommending costs can be told from what answering costs. The outcome goes to
-`docs/benchmarks/service.json`, of which `make docs` writes the README's table. Takes `wrk` from the system's packages.
+Every request has a history of its own, or a hundred of them, and nothing is cached. Before it runs, under the same
+load, an address that answers nothing, so that what recommending costs can be told from what answering costs. The
+outcome goes to `docs/benchmarks/service.json`, of which `make docs` writes the table in docs/service.md. Takes `wrk`
+from the system's packages.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from hybridvae.service import read_engine, use_one_thread
 ROOT = Path(__file__).resolve().parent.parent
 USERS, ITEMS, RATINGS = 20_914, 12_084, 198_000  # as Beauty has
 CONNECTIONS = 64
+BATCH, BATCHES = 100, 4  # histories in a request of the second load, and connections that send such
 _EMPTY = """
 from pathlib import Path
 import uvicorn
@@ -48,14 +50,20 @@ async def empty() -> dict[str, str]:
 uvicorn.run(app, host="127.0.0.1", port=PORT, log_level="warning", access_log=False)
 """
 _SCRIPT = """
--- A history of 1 to 20 items a request, drawn anew.
+-- Histories of 1 to 20 items, drawn anew for each request.
 function init(args) math.randomseed(20261125) end
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
-function request()
+local function history()
   local items = {}
   for place = 1, math.random(1, 20) do items[place] = string.format('"B%05d"', math.random(0, ITEMS - 1)) end
-  return wrk.format(nil, nil, nil, '{"history": [' .. table.concat(items, ", ") .. '], "top_k": 10}')
+  return "[" .. table.concat(items, ", ") .. "]"
+end
+function request()
+  if BATCH == 1 then return wrk.format(nil, nil, nil, '{"history": ' .. history() .. ', "top_k": 10}') end
+  local histories = {}
+  for place = 1, BATCH do histories[place] = history() end
+  return wrk.format(nil, nil, nil, '{"histories": [' .. table.concat(histories, ", ") .. '], "top_k": 10}')
 end
 """
 
@@ -73,7 +81,9 @@ def main() -> None:
             raise HybridVAEError("wrk is not here: install it, for example by `apt-get install wrk`.")
         with TemporaryDirectory(prefix="hybridvae-load-") as folder:
             build(Path(folder))
-            write_text(Path(folder) / "history.lua", _SCRIPT.replace("ITEMS", str(ITEMS)))
+            for name, batch in (("history", 1), ("histories", BATCH)):
+                script = _SCRIPT.replace("ITEMS", str(ITEMS)).replace("BATCH", str(batch))
+                write_text(Path(folder) / f"{name}.lua", script)
             report = measure(Path(folder), arguments.port, arguments.seconds, arguments.soak)
     except HybridVAEError as error:
         sys.exit(f"load: {error}")
@@ -111,7 +121,7 @@ def build(root: Path) -> None:
 
 
 def measure(root: Path, port: int, seconds: int, soak: int) -> dict[str, Any]:
-    """Both loads one after the other, and the service's memory."""
+    """All loads one after the other, and the service's memory."""
     listing = seconds_a_list(root)
     with Server([sys.executable, "-c", _EMPTY.replace("PORT", str(port))], root, port, "/empty") as server:
         load(f"http://127.0.0.1:{port}/empty", max(3, seconds // 10))
@@ -124,6 +134,7 @@ def measure(root: Path, port: int, seconds: int, soak: int) -> dict[str, Any]:
         recommend = load(address, seconds, script)
         worked = server.processor_seconds() - worked
         memory.append(server.memory())
+        batches = load(f"{address}/batch", seconds, root / "histories.lua", connections=BATCHES)
         soaked = []
         for _ in range(soak):
             soaked.append(load(address, 60, script)["errors"])
@@ -139,6 +150,7 @@ def measure(root: Path, port: int, seconds: int, soak: int) -> dict[str, Any]:
         "seconds": seconds,
         "empty": empty,
         "recommend": recommend,
+        "batch": batches | {"histories": BATCH, "connections": BATCHES},
         "milliseconds_a_list": round(listing * 1000, 3),  # without HTTP, in batches of as many as there are connections
         "cores_busy": round(worked / seconds, 2),
         "seconds_to_ready": server.seconds_to_ready,
@@ -221,9 +233,9 @@ class Server:
         return in_flight and answered and self._process.wait(15) in (0, -signal.SIGTERM)
 
 
-def load(address: str, seconds: int, script: Path | None = None) -> dict[str, float]:
-    """What wrk measured: one thread, CONNECTIONS connections that are kept."""
-    command = ["wrk", "--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{seconds}s", "--latency"]
+def load(address: str, seconds: int, script: Path | None = None, *, connections: int = CONNECTIONS) -> dict[str, float]:
+    """What wrk measured: one thread, and so many connections that are kept."""
+    command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s", "--latency"]
     command += ["--timeout", "10s"] + (["--script", str(script)] if script else []) + [address]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     units = {"us": 0.001, "ms": 1.0, "s": 1000.0}

@@ -22,7 +22,10 @@ BODIES: dict[str, tuple[dict[str, Any], ...]] = {
         {"history": ["i001", "i003"], "top_k": 5, "because": True},
         {"history": [{"item_id": "i001", "rating": 5}], "exclude_items": ["i002"], "model": "itemknn"},
     ),
-    "/recommend/batch": ({"user_ids": ["u001", "u002"], "top_k": 3},),
+    "/recommend/batch": (
+        {"user_ids": ["u001", "u002"], "top_k": 3},
+        {"histories": [["i001"], ["i003", "zz"]], "top_k": 3},
+    ),
     "/items/similar": ({"item_id": "i001", "top_k": 3}, {"text": "a guitar", "top_k": 3}),
 }
 

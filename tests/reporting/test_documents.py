@@ -15,6 +15,7 @@ from hybridvae.reporting.documents import (
     overview,
     pairs_overview,
     processors_table,
+    service_table,
 )
 from hybridvae.reporting.markdown import LEGEND, gain_with_p, plain_report, with_sections
 from hybridvae.reporting.results import compared
@@ -267,3 +268,13 @@ def test_the_table_of_processors_says_which_models_give_the_same_file():
     assert lines[0] == "`python it.py` on `shop`, the same seeds: every stage from nothing."
     assert lines[2].endswith("| AVX2, full | AVX2, sampled |")
     assert lines[4:] == ["| EASE | the same file | the same file |", "| iALS | 0.000004 | 0.000000 |"]
+
+
+def test_the_load_of_the_service_counts_lists_where_many_histories_came_in_a_request():
+    loaded = {"requests_a_second": 200.0, "p50_ms": 9.0, "p99_ms": 12.0, "errors": 0}
+    report = {"command": "load.py", "processor": "AMD", "cores": 2, "users": 9, "items": 9, "connections": 64}
+    report |= {"seconds": 60, "empty": loaded, "recommend": loaded, "milliseconds_a_list": 0.2, "cores_busy": 1.0}
+    report |= {"seconds_to_ready": 2.0, "memory_mb": [500, 510], "soak_errors": [], "finished_in_flight": True}
+    assert "lists a second" not in service_table(report)
+    table = service_table(report | {"batch": loaded | {"histories": 100, "connections": 4}})
+    assert "| lists a second, 100 histories a request, 4 connections | 20,000, 0 errors |" in table

@@ -94,6 +94,22 @@ def test_batches_and_many_at_once_equal_one_by_one(client):
     assert together == one_by_one
 
 
+def test_a_batch_of_histories_has_the_list_of_each_and_an_empty_one_where_nothing_is_known(client):
+    rated = [{"item_id": "i001", "rating": 5}, {"item_id": "i020", "rating": 1}]
+    known = [["i001", "i013"], rated, ["i002", "zz"], []]
+    one_by_one = [client.post("/recommend", json={"history": history, "top_k": 4}).json() for history in known]
+    batch = client.post("/recommend/batch", json={"histories": [*known, ["zz", "yy"]], "top_k": 4}).json()
+    *results, nothing = batch["results"]
+    assert [listed(result) for result in results] == [listed(answer) for answer in one_by_one]
+    assert all(len(listed(result)) == 4 for result in results)
+    assert [result["unknown_items"] for result in results] == [[], [], ["zz"], []]
+    assert nothing == {"unknown_items": ["zz", "yy"], "recommendations": []}
+    assert batch["unknown_users"] == [] and batch["model"] == "hybridvae" and batch["total_items"] == 24
+    body = {"histories": [["i001", "i013"]], "top_k": 24}
+    seen, unseen = (client.post("/recommend/batch", json=body | {"exclude_seen": s}).json() for s in (False, True))
+    assert set(listed(seen["results"][0])) - set(listed(unseen["results"][0])) == {"i001", "i013"}
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
@@ -236,6 +252,10 @@ JSON = {"content-type": "application/json"}
         ("/recommend", {"content": b"[" * 100_000, "headers": JSON}, 422, "depth limit"),
         ("/recommend", {"content": b" " * 1_000_001, "headers": JSON}, 413, "larger than 1,000,000 bytes"),
         ("/recommend/batch", {"json": {"user_ids": ["u001"] * 1001}}, 422, "user_ids"),
+        ("/recommend/batch", {"json": {"histories": [["i001"]] * 1001}}, 422, "histories"),
+        ("/recommend/batch", {"json": {"histories": ["i001"]}}, 422, "histories.0: Input should be a valid list"),
+        ("/recommend/batch", {"json": {"histories": [], "user_ids": ["u001"]}}, 422, "user_ids or histories, and not"),
+        ("/recommend/batch", {"json": {"histories": [["i001"]], "model": "lightgcn"}}, 409, "takes no history"),
         ("/items/similar", {"json": {"item_id": "x"}}, 404, "no item 'x'"),
         ("/health", {"json": {}}, 405, "does not take this method"),
         ("/nothing", {"json": {}}, 404, "nothing at this address"),

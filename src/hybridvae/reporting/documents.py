@@ -418,6 +418,7 @@ def service_table(report: Report) -> str:
         [f"errors in {report['seconds']} s", f"{full['errors']:.0f}"],
         ["cores that the process kept busy", f"{report['cores_busy']:.2f}"],
         ["time of a request, and of it for computing the list", f"{whole:.2f} ms, {listing:.2f} ms"],
+        *_batches(report),
         ["from the start to ready", f"{report['seconds_to_ready']:.1f} s"],
         ["memory before and after", f"{before}, {after}"],
     ]
@@ -430,6 +431,15 @@ def service_table(report: Report) -> str:
         f"wrk with {report['connections']} connections on the same {cores} cores ({report['processor']}).\n\n"
     )
     return how + table(["under load", "measured"], rows)
+
+
+def _batches(report: Report) -> list[list[str]]:
+    """What came of requests with many histories each, where they were sent."""
+    if not (batch := report.get("batch")):
+        return []
+    lists = batch["requests_a_second"] * batch["histories"]
+    said = f"lists a second, {batch['histories']} histories a request, {batch['connections']} connections"
+    return [[said, f"{lists:,.0f}, {batch['errors']:.0f} errors"]]
 
 
 def torture_table(report: Report) -> str:

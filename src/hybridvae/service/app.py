@@ -58,6 +58,8 @@ class _Route(APIRoute):
         return handle
 
 
+_Asked = tuple[dict[str, Any], Ask | None]  # of a list in a batch: what is said of it; None where it will be empty
+
 router = APIRouter(route_class=_Route)
 
 
@@ -110,32 +112,33 @@ async def recommend(http: Request, request: Annotated[schemas.Wanted, Body()]) -
     )
 
 
-@router.post("/recommend/batch", response_model=schemas.RecommendedBatch, responses=_MISSING, tags=["recommend"])
-async def recommend_batch(http: Request, request: schemas.Batch) -> Response:
-    """The best items for many users, computed together."""
+@router.post(
+    "/recommend/batch", response_model=schemas.RecommendedBatch, responses=_MISSING | _CANNOT, tags=["recommend"]
+)
+async def recommend_batch(http: Request, request: Annotated[schemas.WantedBatch, Body()]) -> Response:
+    """The best items for many users, or for many histories of item ids, computed together."""
     engine = _engine(http)
     served = await engine.served(request.model)
-    wanted = [user for user in request.user_ids if engine.has_user(user)]
+    if isinstance(request, schemas.ForHistories):
+        _must_fold_in(served)
 
-    def asks() -> list[Ask]:
-        seen = request.exclude_seen
-        return [
-            engine.ask_of_user(engine.user(user), request.top_k, exclude_seen=seen, exclude=(), because=False)
-            for user in wanted
-        ]
+    def asked() -> list[_Asked]:
+        if isinstance(request, schemas.ForUsers):
+            return _asked_of_users(engine, request)
+        return _asked_of_histories(engine, served, request)
 
-    def response(answers: list[Answer]) -> Response:
-        results = [
-            {"user_id": user, "recommendations": _listed(engine, answer)}
-            for user, answer in zip(wanted, answers, strict=True)
-        ]
-        unknown = [user for user in request.user_ids if not engine.has_user(user)]
+    def response(lists: list[_Asked], answers: list[Answer]) -> Response:
+        left = iter(answers)
+        results = [about | {"recommendations": _listed(engine, next(left)) if ask else []} for about, ask in lists]
+        users = request.user_ids if isinstance(request, schemas.ForUsers) else []
+        unknown = [user for user in users if not engine.has_user(user)]
         counts = {"unknown_users": unknown, "total_items": engine.known.n_items}
         return json_response({"model": served.recommendations.name, "results": results, **counts})
 
-    # All three take a while for 1,000 users, in which others must be answered.
-    answers = await served.answers(await asyncio.to_thread(asks))
-    return await asyncio.to_thread(response, answers)
+    # All three take a while for 1,000 lists, in which others must be answered.
+    lists = await asyncio.to_thread(asked)
+    answers = await served.answers([ask for _, ask in lists if ask])
+    return await asyncio.to_thread(response, lists, answers)
 
 
 @router.post("/items/similar", response_model=schemas.Similar, responses=_MISSING | _CANNOT, tags=["items"])
@@ -239,22 +242,52 @@ def _engine(http: Request) -> Engine:
     return engine
 
 
+def _asked_of_users(engine: Engine, request: schemas.ForUsers) -> list[_Asked]:
+    seen = request.exclude_seen
+    return [
+        (
+            {"user_id": user},
+            engine.ask_of_user(engine.user(user), request.top_k, exclude_seen=seen, exclude=(), because=False),
+        )
+        for user in request.user_ids
+        if engine.has_user(user)
+    ]
+
+
+def _asked_of_histories(engine: Engine, served: Served, request: schemas.ForHistories) -> list[_Asked]:
+    asked: list[_Asked] = []
+    for history in request.histories:
+        liked, seen, unknown = _found(engine, served, history)
+        excluded = seen if request.exclude_seen else ()
+        ask = engine.ask_of_history(liked, request.top_k, exclude=excluded, because=False)
+        asked.append(({"unknown_items": unknown}, ask if seen or not history else None))
+    return asked
+
+
 def _ask_of_history(
     engine: Engine, served: Served, request: schemas.ForHistory, exclude: Sequence[int]
 ) -> tuple[Ask, list[str]]:
     """What a raw history asks for, and the ids that the catalogue lacks."""
-    find = served.recommendations.find
-    rated = [  # what comes without a rating was liked
-        (item.item_id, item.rating >= engine.positive_rating) if isinstance(item, schemas.Rated) else (item, True)
-        for item in request.history
-    ]
-    seen, unknown = find([item for item, _ in rated])
-    liked, _ = find([item for item, is_liked in rated if is_liked])
-    if rated and not seen:
+    liked, seen, unknown = _found(engine, served, request.history)
+    if request.history and not seen:
         said = f"the catalogue has none of the history's items, such as {quoted(unknown[0])}: "
         raise Refused(404, "unknown_items", said + "GET /items?query= searches it.")
     excluded = [*exclude, *(seen if request.exclude_seen else ())]
     return engine.ask_of_history(liked, request.top_k, exclude=excluded, because=request.because), unknown
+
+
+def _found(
+    engine: Engine, served: Served, history: Sequence[str | schemas.Rated]
+) -> tuple[list[int], list[int], list[str]]:
+    """Of a raw history the items that were liked, those that were seen, and the ids that the catalogue lacks."""
+    find = served.recommendations.find
+    rated = [  # what comes without a rating was liked
+        (item.item_id, item.rating >= engine.positive_rating) if isinstance(item, schemas.Rated) else (item, True)
+        for item in history
+    ]
+    seen, unknown = find([item for item, _ in rated])
+    liked, _ = find([item for item, is_liked in rated if is_liked])
+    return liked, seen, unknown
 
 
 def _must_fold_in(served: Served) -> None:

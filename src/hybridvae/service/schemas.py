@@ -26,7 +26,7 @@ TopK = Annotated[int, Field(ge=1, le=100, description="length of the list"), Bef
 ModelName = Annotated[str, Field(min_length=1, max_length=100, description="a trained model, see GET /models")]
 
 MOST_ITEMS = 2_000  # of a history
-MOST_USERS = 1_000  # of a batch
+MOST_LISTS = 1_000  # of a batch
 
 
 class _Request(BaseModel):
@@ -62,11 +62,14 @@ class ForUser(_Wanted):
     user_id: UserId
 
 
+History = Annotated[list[ItemOfHistory], Field(max_length=MOST_ITEMS)]
+
+
 class ForHistory(_Wanted):
     """Recommendations for a history, whoever has it."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"history": ["50", "181"], "top_k": 5, "because": True}]})
-    history: Annotated[list[ItemOfHistory], Field(max_length=MOST_ITEMS)] = Field(
+    history: History = Field(
         description="in the order of choice, the latest last; what is rated low counts as seen and not as liked"
     )
 
@@ -87,14 +90,30 @@ Wanted = Annotated[
 ]
 
 
-class Batch(_Request):
-    """Recommendations for many known users."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"user_ids": ["405", "13"], "top_k": 3}]})
-    user_ids: Annotated[list[UserId], Field(min_length=1, max_length=MOST_USERS)]
+class _WantedBatch(_Request):
     top_k: TopK = 10
     exclude_seen: bool = Field(True, strict=True)
     model: ModelName | None = None
+
+
+class ForUsers(_WantedBatch):
+    """Recommendations for many known users."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"user_ids": ["405", "13"], "top_k": 3}]})
+    user_ids: Annotated[list[UserId], Field(min_length=1, max_length=MOST_LISTS)]
+
+
+class ForHistories(_WantedBatch):
+    """Recommendations for many histories."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"histories": [["50", "181"], ["13"]], "top_k": 3}]})
+    histories: Annotated[list[History], Field(min_length=1, max_length=MOST_LISTS)]
+
+
+WantedBatch = Annotated[
+    Annotated[ForUsers, Tag("user_ids")] | Annotated[ForHistories, Tag("histories")],
+    _one_of("user_ids", "histories"),
+]
 
 
 class SimilarToItem(_Request):
@@ -146,17 +165,24 @@ class Recommended(BaseModel):
 
 
 class OfUser(BaseModel):
-    """A list of a batch."""
+    """A user's list in a batch."""
 
     user_id: str
     recommendations: list[Recommendation]
 
 
+class OfHistory(BaseModel):
+    """A history's list in a batch, empty where the catalogue has none of its items."""
+
+    recommendations: list[Recommendation]
+    unknown_items: list[str]
+
+
 class RecommendedBatch(BaseModel):
-    """Lists in the order of the request, of those users who are known."""
+    """Lists in the order of the request: of each history, or of those users who are known."""
 
     model: str
-    results: list[OfUser]
+    results: list[OfUser] | list[OfHistory]
     unknown_users: list[str]
     total_items: int
 
