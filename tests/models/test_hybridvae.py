@@ -10,6 +10,7 @@ from boards import checkerboard, fitted, histories_of, interactions_of
 from networks import a_bag, a_network
 from scipy import sparse
 from scipy.stats import zscore
+from torch.nn import functional as F
 
 from hybridvae.config import read_config
 from hybridvae.errors import HybridVAEError
@@ -199,9 +200,34 @@ def test_the_decoder_starts_at_the_text_and_learns_what_is_beside_it():
 def test_input_dropout_hides_items_in_training_alone():
     network = a_network(Config(latent_dim=3, hidden_dims=(5,), input_dropout=0.5))
     bag = Bag.of(sparse.csr_matrix(np.ones((1, 6), dtype=np.float32)), torch.device("cpu"))
-    seen = torch.stack([network._history(bag)[1] for _ in range(300)])
-    assert set(seen.unique().tolist()) == {0.0, 2.0} and seen.mean().item() == pytest.approx(1, abs=0.1)
-    assert network.eval()._history(bag)[1].tolist() == [1.0] * 6
+    read = [network._read(bag) for _ in range(300)]
+    counts = torch.stack([torch.zeros(6).index_put((one.bag.items,), one.kept) for one in read])
+    assert set(counts.unique().tolist()) == {0.0, 2.0} and counts.mean().item() == pytest.approx(1, abs=0.1)
+    assert network.eval()._read(bag).kept.tolist() == [1.0] * 6
+
+
+def test_a_bag_of_chosen_items_by_hand():
+    chosen = a_bag().only(torch.tensor([False, True, True, False]))
+    assert chosen.items.tolist() == [2, 5] and chosen.offsets.tolist() == [0, 2, 2] and chosen.ages.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("sparse_tables", [False, True])
+@pytest.mark.parametrize("kept", [[2.0, 0, 2, 0], [0.0, 0, 0, 0]])
+def test_what_input_dropout_hides_is_not_read_and_its_rows_have_no_gradient(kept, sparse_tables, monkeypatch):
+    network, bag = a_network(Config(latent_dim=3, hidden_dims=(5,), **EVERY_PART | {"input_dropout": 0.5})), a_bag()
+    network.set_sparse(sparse_tables)
+    monkeypatch.setattr(F, "dropout", lambda counts, *_: torch.tensor(kept) if len(counts) == 4 else counts)
+    network.hidden = torch.nn.Identity()
+    hidden = torch.tensor([kept[:3], [kept[3], 0, 0]])
+    rows = torch.tensor([[0, 2, 5], [1, 1, 1]])
+    entered = torch.einsum("bn,bnh->bh", hidden / 3**0.5, network.embedding.weight[rows]) + network.embedding_bias
+    mean = torch.einsum("bn,bnd->bd", hidden / 3, network.item_vectors[rows])
+    mu, _ = network.encode(bag)
+    torch.testing.assert_close(mu, network.mu(entered + mean @ network.text.weight.T))
+    network(bag)[0].sum().backward()
+    for table in (network.embedding.weight, network.linear_in.weight):
+        found = table.grad.coalesce().indices()[0] if sparse_tables else table.grad.abs().sum(dim=1).nonzero()[:, 0]
+        assert found.tolist() == [item for item, count in zip([0, 2, 5, 1], kept, strict=True) if count]
 
 
 def test_the_drawn_softmax_estimates_the_whole_one():

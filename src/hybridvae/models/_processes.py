@@ -109,17 +109,20 @@ class Processes:
         return self.of_first(torch.frombuffer(buffer, dtype=torch.uint8).to(_device())).cpu().numpy().tobytes()
 
     def _added_rows(self, gradient: Tensor) -> Tensor:
-        """The sum of a coalesced (I, D) gradient over all processes, of which only the rows that occur are sent."""
-        rows, values = gradient.indices()[0], gradient.values()
+        """The sum of a coalesced (I, D) gradient over all processes, of which only the rows that occur are sent.
+
+        They are sent in bfloat16, as PyTorch's `bf16_compress_hook` does: messages are what a step waits for.
+        """
+        rows, values = gradient.indices()[0], gradient.values().bfloat16()
         counts = [
             int(count) for count in self._gathered(torch.tensor([len(rows)], device=rows.device), [1] * self.number)
         ]
         of_all = self._gathered(rows, counts)
         if all(torch.equal(rows, of_one) for of_one in of_all):
             distributed.all_reduce(values)
-            return _sparse(rows, values, gradient.shape, coalesced=True)
-        added = _sparse(torch.cat(of_all), torch.cat(self._gathered(values, counts)), gradient.shape, coalesced=False)
-        return added.coalesce()
+            return _sparse(rows, values.float(), gradient.shape, coalesced=True)
+        values = torch.cat(self._gathered(values, counts)).float()
+        return _sparse(torch.cat(of_all), values, gradient.shape, coalesced=False).coalesce()
 
     def _gathered(self, values: Tensor, lengths: list[int]) -> list[Tensor]:
         """The tensors (N, ...) of all processes, which may be of different lengths N."""

@@ -94,6 +94,11 @@ class Bag:
         owners = self.spread(torch.arange(len(self.lengths), device=of_items.device))
         return of_items.new_zeros(len(self.lengths)).index_add_(0, owners, of_items)
 
+    def only(self, chosen: Tensor) -> "Bag":
+        """The same users, with those of their items that are `chosen`, (N,) bool."""
+        before = F.pad(chosen.cumsum(0), (1, 0))
+        return Bag(self.items[chosen], before[self.offsets], self.ages[chosen])
+
     def by_recency(self, recency: float) -> Tensor:
         """(N,) what each item counts, as `recency_weights` has it."""
         return recency_weights(self.ages, recency)
@@ -248,12 +253,12 @@ class VAERecommender(EpochRecommender):
         """The untrained network for such interactions."""
 
     def needs(self, interactions: Interactions) -> Needs:
-        """The tables of items with Adam's two moments, the best ones, and a gradient where it is dense."""
+        """The tables of items and the best ones, with the moments of Adam and a gradient, or those of `RowAdam`."""
         sparse = 0 < self.config.softmax_items < interactions.n_items
         text = interactions.text_dim if self.needs_vectors else 0
         table = interactions.n_items * self.table_width(text)
         return {
-            "the tables of items with their moments": (16 if sparse else 28) * table,
+            "the tables of items with their moments": (12 if sparse else 28) * table,
             "the item vectors": 8 * interactions.n_items * text,
         }
 

@@ -54,6 +54,22 @@ class Config(VAEConfig):
     learning_rate: Positive = 0.003
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What the encoder sees: N items of histories, and what each of them counts.
+
+    Attributes:
+        kept: (N,) as it is; what input dropout leaves counts the more.
+        unit: (N,) in a history of length 1.
+        share: (N,) in a history whose items count 1 together.
+    """
+
+    bag: Bag
+    kept: Tensor
+    unit: Tensor
+    share: Tensor
+
+
 class Network(VAENetwork):
     """Encoder and decoder; shapes are (users B, items I, hidden H, latent L, text D, linear path K).
 
@@ -113,37 +129,43 @@ class Network(VAENetwork):
 
     def forward(self, bag: Bag) -> tuple[Tensor, Tensor, Tensor]:
         """Histories -> query (B, D + K), mu and log sigma^2 (B, L), with z = mu + sigma * eps in training."""
-        counts, kept, unit = self._history(bag)
-        mu, log_variance = self._encode(bag, counts, kept, unit)
+        read = self._read(bag)
+        mu, log_variance = self._encode(read)
         query = self.projection(self.sample(mu, log_variance)) * self.scale
         if self.linear_in is not None:
-            query = torch.cat([query, self.linear_in(bag.items, bag.offsets, per_sample_weights=unit)], dim=1)
+            linear = self.linear_in(read.bag.items, read.bag.offsets, per_sample_weights=read.unit)
+            query = torch.cat([query, linear], dim=1)
         return query, mu, log_variance
 
     def encode(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """Histories -> mu (B, L) and log sigma^2 (B, L)."""
-        return self._encode(bag, *self._history(bag))
+        return self._encode(self._read(bag))
 
-    def _history(self, bag: Bag) -> tuple[Tensor, Tensor, Tensor]:
-        """(N,) what each item of each history counts; the same after input dropout; and with histories of length 1.
+    def _read(self, bag: Bag) -> _Read:
+        """What the encoder sees of histories, in training without the items that input dropout hides.
 
-        In training all count the same: what is hidden there and to be foretold may be early as well as late.
+        There all items count the same: what is hidden and to be foretold may be early as well as late.
         """
         counts = bag.by_recency(0.0 if self.training else self.config.recency)
         kept = F.dropout(counts, self.config.input_dropout, self.training)
-        return counts, kept, kept * bag.spread(bag.total(counts**2).rsqrt())
+        unit, share = kept * bag.spread(bag.total(counts**2).rsqrt()), kept * bag.spread(1 / bag.total(counts))
+        if self.training and self.config.input_dropout:
+            seen = kept > 0
+            return _Read(bag.only(seen), kept[seen], unit[seen], share[seen])
+        return _Read(bag, kept, unit, share)
 
-    def _encode(self, bag: Bag, counts: Tensor, kept: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
-        entered = unit if self.config.normalised_input else kept
-        summed = self.embedding(bag.items, bag.offsets, per_sample_weights=entered) + self.embedding_bias  # (B, H)
+    def _encode(self, read: _Read) -> tuple[Tensor, Tensor]:
+        items, offsets = read.bag.items, read.bag.offsets
+        entered = read.unit if self.config.normalised_input else read.kept
+        summed = self.embedding(items, offsets, per_sample_weights=entered) + self.embedding_bias  # (B, H)
         if self.text is not None:
             mean = F.embedding_bag(  # (B, D)
-                bag.items,
+                items,
                 self.item_vectors,
-                bag.offsets,
+                offsets,
                 mode="sum",
                 include_last_offset=True,
-                per_sample_weights=kept * bag.spread(1 / bag.total(counts)),
+                per_sample_weights=read.share,
             )
             summed = summed + self.text(mean)
         hidden = self.hidden(summed)
