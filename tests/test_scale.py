@@ -166,11 +166,13 @@ def test_quality_and_processes_need_both_rows():
     assert line[0] == "validation NDCG@10 on toys (50 items), softmax over 7 drawn items against all"
     assert line[1:5] == ["98%", "0.1958 against 0.2000, 97.9%", "**no**", "10.0"]
     one, two = (
-        a_row("processes", {"processes": number, "items": 9}, 1.0, users_a_second=speed)
+        a_row("processes", {"processes": number, "items": 9}, 1.0, users_a_second=speed, users_a_step=1_000)
         for number, speed in ((1, 100.0), (2, 150.0))
     )
     assert lines_of(one) == []
-    assert lines_of(two, one)[0][1:4] == ["1.5 x", "1.50 x users a second", "yes"]
+    (line,) = lines_of(two, one)
+    assert line[0] == "train in 2 processes against one, 9 items, 1,000 users a step"
+    assert line[1:4] == ["1.5 x", "1.50 x users a second", "yes"]
 
 
 def test_the_section_and_the_figure():

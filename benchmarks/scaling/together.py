@@ -36,6 +36,7 @@ def main() -> None:
     if os.environ["RANK"] == "0":
         seconds = ends[1] - ends[0]
         found = {"seconds": seconds, "users_a_second": interactions.n_users / seconds}
+        found["users_a_step"] = BATCH["batch_size"]
         Path(into).write_text(json.dumps(found), encoding="utf-8")
 
 
