@@ -16,6 +16,7 @@ from hybridvae.config import read_config
 from hybridvae.errors import HybridVAEError
 from hybridvae.files import parse_yaml
 from hybridvae.models import Context, create, load
+from hybridvae.models._softmax import log_normaliser
 from hybridvae.models._vae import Alternatives, Bag, kl_divergence
 from hybridvae.models.hybridvae import Config, whitened
 
@@ -251,6 +252,19 @@ def test_the_drawn_softmax_estimates_the_whole_one():
     weighted = scores[:, one.items] + one.log_weight
     expected = -(dense[:, one.items] * torch.log_softmax(weighted, dim=1)).sum(dim=1).mean()
     torch.testing.assert_close(network.reconstruction_loss(query, bag, one), expected)
+
+
+@pytest.mark.parametrize("added", [None, torch.tensor([0.0, 3, -1, 0.5])])
+def test_the_normaliser_and_its_gradients_are_those_of_torch(added):
+    torch.manual_seed(0)
+    operands = [torch.randn(3, 2, requires_grad=True), torch.randn(4, 2, requires_grad=True)]
+    weights = torch.tensor([1.0, 2, 5])
+    scores = operands[0] @ operands[1].T + (0 if added is None else added)
+    expected = (weights * torch.logsumexp(scores, dim=1)).sum()
+    value = log_normaliser(*operands, weights, added)
+    torch.testing.assert_close(value, expected)
+    found, wanted = (torch.autograd.grad(3 * result, operands) for result in (value, expected))
+    torch.testing.assert_close(found, wanted)
 
 
 def test_ease_stands_beside_the_autoencoder_in_z_scores(tmp_path):

@@ -12,14 +12,18 @@ class _LogNormaliser(torch.autograd.Function):
     """See `log_normaliser`. The gradients are known as soon as the value is, so `backward` only scales them."""
 
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, vectors: Tensor, weights: Tensor) -> Tensor:
+    def forward(ctx: Any, queries: Tensor, vectors: Tensor, weights: Tensor, added: Tensor | None) -> Tensor:
         of_queries, of_vectors = torch.empty_like(queries), torch.zeros_like(vectors)
         value = torch.zeros((), dtype=torch.float64, device=queries.device)
         rows = max(1, _SCORES // len(vectors))
         buffer = queries.new_empty(min(rows, len(queries)), len(vectors))
         for start in range(0, len(queries), rows):
             query, weight = queries[start : start + rows], weights[start : start + rows, None]
-            scores = torch.mm(query, vectors.T, out=buffer[: len(query)])  # (R, I)
+            scores = buffer[: len(query)]  # (R, I)
+            if added is None:
+                torch.mm(query, vectors.T, out=scores)
+            else:
+                torch.addmm(added, query, vectors.T, out=scores)
             highest = scores.amax(dim=1, keepdim=True)
             total = scores.sub_(highest).exp_().sum(dim=1, keepdim=True)
             value += (weight * (highest + total.log())).sum(dtype=torch.float64)
@@ -30,23 +34,24 @@ class _LogNormaliser(torch.autograd.Function):
         return value.to(queries.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         of_queries, of_vectors = ctx.saved_tensors
-        return gradients[0] * of_queries, gradients[0] * of_vectors, None
+        return gradients[0] * of_queries, gradients[0] * of_vectors, None, None
 
 
-def log_normaliser(queries: Tensor, vectors: Tensor, weights: Tensor) -> Tensor:
-    """The weighted sum over N queries of log sum_i exp(query . vectors_i), the logarithm of a softmax's denominator.
+def log_normaliser(queries: Tensor, vectors: Tensor, weights: Tensor, added: Tensor | None = None) -> Tensor:
+    """The weighted sum over N queries of log sum_i exp(query . vectors_i + added_i), a softmax's denominator.
 
     Args:
         queries: (N, D) float32.
         vectors: (I, D) float32.
         weights: (N,) float32.
+        added: (I,) float32, to the scores of each query; by default nothing.
 
     Returns:
         A scalar in nats, differentiable once by queries and vectors.
     """
-    value: Tensor = _LogNormaliser.apply(queries, vectors, weights)  # type: ignore[no-untyped-call]
+    value: Tensor = _LogNormaliser.apply(queries, vectors, weights, added)  # type: ignore[no-untyped-call]
     return value
 
 

@@ -209,10 +209,8 @@ class VAENetwork(nn.Module, ABC):
             per_sample_weights=weights,
         )  # (B, D)
         positive_scores = (query * liked).sum()
-        if among.log_weight is not None:  # one more column, which adds it to each score
-            query = torch.cat([query, torch.ones_like(query[:, :1])], dim=1)
-            vectors = torch.cat([vectors, among.log_weight[:, None]], dim=1)
-        return (log_normaliser(query, vectors, bag.lengths.float()) - positive_scores) / len(query)
+        normaliser = log_normaliser(query, vectors, bag.lengths.float(), among.log_weight)
+        return (normaliser - positive_scores) / len(query)
 
 
 def kl_divergence(mu: Tensor, log_variance: Tensor) -> Tensor:
