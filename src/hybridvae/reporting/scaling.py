@@ -173,8 +173,9 @@ def _processes(rows: list[Row]) -> list[Line]:
         return []
     one, *_, several = _by(rows, "processes")
     ratio = several["measured"]["users_a_second"] / one["measured"]["users_a_second"]
-    work = f"train in {several['settings']['processes']} processes against one, {one['settings']['items']:,} items, "
-    work += f"{several['measured']['users_a_step']:,} users a step"
+    work = f"train in {several['settings']['processes']} processes against one, {one['settings']['items']:,} items"
+    if users := several["measured"].get("users_a_step"):  # not in rows of before
+        work += f", {users:,} users a step"
     said = f"{ratio:.2f} x users a second"
     return [Line(work, f"{_TWO_PROCESSES} x", said, ratio >= _TWO_PROCESSES, [one, several])]
 
