@@ -288,7 +288,6 @@ def cost(values: pd.DataFrame, *, title: str, subtitle: str) -> Figure:
                 label=row["model"],
             )
         panel.set_xscale("log")
-        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
         panel.set(xlabel="seconds to fit (logarithmic)", ylabel="NDCG@10, full ranking, with 95 % interval")
         panel.set_ylim(0, None)
