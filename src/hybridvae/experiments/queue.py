@@ -22,7 +22,8 @@ from hybridvae.repository import Repository
 
 _LOOK = 1.0  # seconds between looks at what is done, which cost nothing
 _GLANCE = 0.2  # and at what has been stopped
-_ASK = 10.0  # seconds between questions to the queue, which take a second of a core
+_ASK = 10.0  # seconds between questions to the queue, which take a second of a core or more ...
+_ASK_TIMES = 8  # ... and at least so many times what the last one took
 _PATIENCE = 3  # questions in a row with no worker alive, before all begins anew
 _IDLE_PATIENCE = 12  # and with workers of which none works on a run
 _GRACE = 60.0  # seconds in which runs that are stopped, and their workers, may end by themselves
@@ -98,7 +99,7 @@ class Queue:
             HybridVAEError: the workers ended, or worked no more, were started once more, and did so again with runs
                 left; or this was interrupted.
         """
-        asked, stalls, again = 0.0, 0, False
+        next_question, stalls, again = 0.0, 0, False
         waits, done, failed = set(runs), set[str](), dict[str, str]()
         ended: set[str] = set()  # without an experiment, when the queue was last asked
         with progress(doing=label, unit="runs", total=len(runs)) as bar:
@@ -106,10 +107,11 @@ class Queue:
                 self._start(jobs, threads)
                 while waits:
                     time.sleep(_LOOK)
-                    if asks := time.monotonic() - asked > _ASK:
+                    if asks := (asked := time.monotonic()) > next_question:
                         tasks, workers = self._tasks()
                         states = _states(tasks)
-                        asked = time.monotonic()
+                        answered = time.monotonic()
+                        next_question = answered + max(_ASK, _ASK_TIMES * (answered - asked))
                     # Looked at after the queue was asked: what ended before that has its experiment by now.
                     done |= waits & {experiment.name for experiment in self.repository.experiments()}
                     waits -= done
