@@ -88,7 +88,7 @@ def test_sources_settings_and_what_was_not_done_are_said():
     assert ["LightGCN", "Ties by item id", "0.0700", "7 of 9, 7 of 9", "12", "NVIDIA H100"] in table_of(
         page, "Settings of our models"
     )
-    assert "- LightGCN cannot take a history that they were not fitted on" in page
+    assert "- Ranked by the training part alone, since no other history can be given: LightGCN. The" in page
     assert '- Fewer seeds than others have: LightGCN ("Ties drawn": 1 of 2).' in page
     assert '- Not run for "Ties drawn": EASE, SVD.' in page and "a random split, was not run" in page
 

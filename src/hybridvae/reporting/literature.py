@@ -210,8 +210,8 @@ def _not_done(report: Report) -> str:
     ]
     if stuck := [title_of(model) for model, rows in models.items() if not rows[0]["folds_in"]]:
         lines.append(
-            f"- {', '.join(stuck)} cannot take a history that they were not fitted on, so these rank by the training "
-            "part alone; the validation item is left out of their ranking, as of all."
+            f"- Ranked by the training part alone, since no other history can be given: {', '.join(stuck)}. "
+            "The validation item is left out of the ranking, as for all models."
         )
     present = [ties for ties in _SECTIONS if _ours(report, ties)]
     counts = {(model, ties): len(_ours(report, ties).get(model, [])) for model in models for ties in present}
