@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -19,6 +19,7 @@ from hybridvae.files import cache_folder, parse_yaml, read_yaml, write_text
 from hybridvae.progress import warn
 
 _COPY = "refs/hybridvae/copy"  # of one commit on its way between a repository and a clone
+_LEFT_OUT = ("docs", "store", "tests")  # of what git tracks: no stage reads them, and `store` is most of it
 _GRACE = 10.0  # seconds in which an interrupted command may end by itself
 
 
@@ -87,9 +88,9 @@ class Repository:
         return found
 
     def copy_head(self, clone: "Repository") -> bool:
-        """Check the files of HEAD out in a clone, as one commit without history, whose message is HEAD's hash.
+        """Check out in a clone what stages read of HEAD, as one commit without history, whose message is HEAD's hash.
 
-        DVC gives each run of its queue a copy of the whole history, which takes longer than many a fit.
+        DVC gives each run of its queue a copy of all that git has, which takes longer than many a fit.
 
         Returns:
             Whether the clone had the files of another commit, or none.
@@ -97,7 +98,8 @@ class Repository:
         head = self.git("rev-parse", "HEAD").strip()
         if clone.copied_head() == head:
             return False
-        self.git("update-ref", _COPY, self.git("commit-tree", "HEAD^{tree}", "-m", head).strip())
+        tree = self._tree([entry for name, entry in self._entries("HEAD").items() if name not in _LEFT_OUT])
+        self.git("update-ref", _COPY, self.git("commit-tree", tree, "-m", head).strip())
         clone.git("fetch", "--quiet", str(self.root.resolve()), _COPY)  # which asks for a name
         self.git("update-ref", "-d", _COPY)
         clone.git("checkout", "--quiet", "--force", "--detach", "FETCH_HEAD")
@@ -117,10 +119,20 @@ class Repository:
             )
             if self._call("git", "cat-file", "-e", f"{baseline}^{{commit}}").returncode:  # history was rewritten
                 baseline = self.git("rev-parse", "HEAD").strip()
-            commit = self.git("commit-tree", f"{_COPY}^{{tree}}", "-p", baseline, "-m", message).strip()
+            left_out = {name: entry for name, entry in self._entries(baseline).items() if name in _LEFT_OUT}
+            tree = self._tree((left_out | self._entries(_COPY)).values())
+            commit = self.git("commit-tree", tree, "-p", baseline, "-m", message).strip()
             self.git("update-ref", replace(made, baseline=baseline).reference, commit)
             self.git("update-ref", "-d", _COPY)
             clone.git("update-ref", "-d", made.reference)
+
+    def _entries(self, revision: str) -> dict[str, str]:
+        """What a commit has at the top: name -> the line of `git ls-tree`."""
+        return {line.partition("\t")[2]: line for line in self.git("ls-tree", revision).splitlines()}
+
+    def _tree(self, entries: Iterable[str]) -> str:
+        """The hash of a tree of such lines."""
+        return self._checked("git", "mktree", given="".join(f"{entry}\n" for entry in entries)).strip()
 
     def read_output(self, path: str, revision: str) -> bytes:
         """A file of a stage's outputs, as it was at a revision, from DVC's cache.
@@ -206,17 +218,20 @@ class Repository:
         if self._run(["dvc", "repro", *stages]):
             raise HybridVAEError(f"`dvc repro {' '.join(stages)}` failed: see above.")
 
-    def _checked(self, *command: str, threads: int | None = None) -> str:
-        done = self._call(*command, threads=threads)
+    def _checked(self, *command: str, threads: int | None = None, given: str = "") -> str:
+        done = self._call(*command, threads=threads, given=given)
         if done.returncode:
             said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
             raise HybridVAEError(f"`{' '.join(command[:4])} ...` failed: {' / '.join(said[-3:])}")
         return done.stdout
 
-    def _call(self, *command: str, threads: int | None = None) -> "subprocess.CompletedProcess[str]":
+    def _call(self, *command: str, threads: int | None = None, given: str = "") -> "subprocess.CompletedProcess[str]":
         # Into files and not through pipes: DVC's workers would keep those open, and a pipe is read to its end.
-        with TemporaryFile("w+", encoding="utf-8") as out, TemporaryFile("w+", encoding="utf-8") as errors:
-            code = self._run(command, threads=threads, out=out, errors=errors)
+        with ExitStack() as files:
+            read, out, errors = (files.enter_context(TemporaryFile("w+", encoding="utf-8")) for _ in range(3))
+            read.write(given)
+            read.seek(0)
+            code = self._run(command, threads=threads, given=read if given else None, out=out, errors=errors)
             out.seek(0)
             errors.seek(0)
             return subprocess.CompletedProcess(command, code, out.read(), errors.read())
@@ -226,6 +241,7 @@ class Repository:
         command: Sequence[str],
         *,
         threads: int | None = None,
+        given: IO[str] | None = None,
         out: IO[str] | None = None,
         errors: IO[str] | None = None,
     ) -> int:
@@ -234,7 +250,7 @@ class Repository:
         group = 0 if os.name == "posix" else None
         environment = self._environment(threads)
         with subprocess.Popen(
-            command, cwd=self.root, env=environment, stdout=out, stderr=errors, process_group=group
+            command, cwd=self.root, env=environment, stdin=given, stdout=out, stderr=errors, process_group=group
         ) as process:
             try:
                 return process.wait()

@@ -173,16 +173,20 @@ def git_repository(tmp_path):
     git("config", "user.name", "Test")
     git("config", "user.email", "test@example.org")
     (tmp_path / "origin" / "params.yaml").write_text("seed: 1\n")
+    for folder in ("src", "store"):
+        (tmp_path / "origin" / folder).mkdir()
+        (tmp_path / "origin" / folder / "file").write_text(folder)
     git("add", "--all")
     git("commit", "--quiet", "--message", "Start")
     return Repository(tmp_path / "origin")
 
 
-def test_a_clone_has_the_files_of_head_and_no_history(git_repository, tmp_path):
+def test_a_clone_has_the_files_of_head_that_stages_read_and_no_history(git_repository, tmp_path):
     clone = Repository(tmp_path / "clone")
     git_repository.git("init", "--quiet", str(clone.root))
     assert git_repository.copy_head(clone) and not git_repository.copy_head(clone)
-    assert clone.yaml("params.yaml") == {"seed": 1}
+    assert clone.yaml("params.yaml") == {"seed": 1} and (clone.root / "src/file").read_text() == "src"
+    assert not (clone.root / "store").exists()
     (git_repository.root / "params.yaml").write_text("seed: 2\n")
     git_repository.git("commit", "--quiet", "--all", "--message", "x")
     (clone.root / "params.yaml").write_text("seed: 7\n")  # as a search sets it
@@ -213,6 +217,7 @@ def test_experiments_of_a_clone_move_onto_the_commits_that_they_are_of(git_repos
     for number, (name, one) in enumerate(sorted(found.items()), start=1):
         assert git_repository.yaml("params.yaml", one.revision) == {"seed": 10 * number}, name
         assert git_repository.git("rev-parse", f"{one.revision}^").strip() == one.baseline
+        assert git_repository.git("diff", "--name-only", one.baseline, one.revision).split() == ["params.yaml"]
     assert not clone.experiments() and not git_repository.git("for-each-ref", "refs/hybridvae")
 
 

@@ -103,7 +103,8 @@ def _pages(folder: Path, reports: list[Report], tunings: dict[str, Report]) -> d
     for report in reports:
         if "models" in report:
             name = _name(report)
-            drawn = benchmark_figures(name, report, tunings.get(name))
+            tried = None if report.get("defaults") else tunings.get(name)
+            drawn = benchmark_figures(name, report, tried)
             texts |= {folder / "figures" / file: svg for file, svg in drawn.items()}
             texts[folder / f"{name}.md"] = benchmark_page(report, list(drawn))
         if "variants" in report:
