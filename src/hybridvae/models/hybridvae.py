@@ -142,14 +142,14 @@ class Network(VAENetwork):
         return self._encode(self._read(bag))
 
     def _read(self, bag: Bag) -> _Read:
-        """What the encoder sees of histories, in training without the items that input dropout hides.
+        """What the encoder sees of histories; where gradients are sparse, without the items that input dropout hides.
 
-        There all items count the same: what is hidden and to be foretold may be early as well as late.
+        In training all items count the same: what is hidden and to be foretold may be early as well as late.
         """
         counts = bag.by_recency(0.0 if self.training else self.config.recency)
         kept = F.dropout(counts, self.config.input_dropout, self.training)
         unit, share = kept * bag.spread(bag.total(counts**2).rsqrt()), kept * bag.spread(1 / bag.total(counts))
-        if self.training and self.config.input_dropout:
+        if self.training and self.sparse:
             seen = kept > 0
             return _Read(bag.only(seen), kept[seen], unit[seen], share[seen])
         return _Read(bag, kept, unit, share)
