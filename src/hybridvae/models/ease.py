@@ -85,7 +85,7 @@ class Model:
         """X'X (I, I), by columns."""
         gram: npt.NDArray[np.float64]
         gram = (interactions.positives.T @ interactions.positives).astype(np.float64).toarray()
-        return gram.T  # the same, since it is symmetric: `toarray(order="F")` takes twenty times as long
+        return gram.T  # the same by columns, since it is symmetric
 
     def scores(self, users: IntArray) -> FloatArray:
         """(B,) -> (B, I)."""
