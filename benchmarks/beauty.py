@@ -72,6 +72,7 @@ def random_433(cleaned: Path, into: Path) -> None:
     place, length = draws["draw"].rank() - 1, draws["draw"].transform("size")
     part = (place >= np.floor(0.4 * length + 0.5)).astype(np.int8) + (place >= np.floor(0.7 * length + 0.5))
     rows = rows.assign(part=part.to_numpy(), target=part.to_numpy() > 0)
+    rows = rows.sort_values(["user_index", "position"], kind="stable")  # as `split` writes them, and readers expect
     write_frame(into / "fit" / "rows.parquet", rows[rows["part"] < 2])
     write_frame(into / "test" / "rows.parquet", rows[rows["part"] == 2])
 
