@@ -181,6 +181,8 @@ def test_the_section_and_the_figure():
     report = {"scale": {str(number): row for number, row in enumerate(rows)}}
     section = scale_section(report)
     assert "`make scale`, on 2 cores, 2 threads." in section and "(docs/benchmarks/figures/scale.svg)" in section
+    alone = {"scale": report["scale"] | {"0": rows[0] | {"threads": "1"}}}
+    assert "`make scale`, on 2 cores, 1 or 2 threads." in scale_section(alone)
     assert scale_frame(report).to_dict("list") == {
         "panel": ["items", "rows", "rows"],
         "size": [12, 1000, 10_000],

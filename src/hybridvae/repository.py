@@ -228,10 +228,12 @@ class Repository:
     def _call(self, *command: str, threads: int | None = None, given: str = "") -> "subprocess.CompletedProcess[str]":
         # Into files and not through pipes: DVC's workers would keep those open, and a pipe is read to its end.
         with ExitStack() as files:
-            read, out, errors = (files.enter_context(TemporaryFile("w+", encoding="utf-8")) for _ in range(3))
-            read.write(given)
-            read.seek(0)
-            code = self._run(command, threads=threads, given=read if given else None, out=out, errors=errors)
+            out, errors = (files.enter_context(TemporaryFile("w+", encoding="utf-8")) for _ in range(2))
+            read = files.enter_context(TemporaryFile("w+", encoding="utf-8")) if given else None
+            if read:
+                read.write(given)
+                read.seek(0)
+            code = self._run(command, threads=threads, given=read, out=out, errors=errors)
             out.seek(0)
             errors.seek(0)
             return subprocess.CompletedProcess(command, code, out.read(), errors.read())

@@ -90,7 +90,7 @@ def test_the_figure_has_a_bar_for_each_library_and_a_mark_where_one_is_asked_for
 
 def test_fits_that_were_judged_as_they_went_are_a_table_and_a_line_each():
     report = a_report()
-    work = a_work("LightGCN to 98 % of its best", "hybridvae", measure="curve", bar=1.0)
+    work = a_work("LightGCN to 98 % of its best", "hybridvae", block="lightgcn", measure="curve", bar=1.0)
     report["works"]["quality_lightgcn"] = work
     curve = [[60.0, 0.02], [2_000.0, 0.0499], [2_400.0, 0.05], [2_800.0, 0.04]]
     report["rows"].append(a_row("quality_lightgcn", "hybridvae", 1, [2_000.0], own=0.05, whole=2_800.4, curve=curve))

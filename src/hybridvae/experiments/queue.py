@@ -107,7 +107,8 @@ class Queue:
                 self._start(jobs, threads)
                 while waits:
                     time.sleep(_LOOK)
-                    if asks := (asked := time.monotonic()) > next_question:
+                    asked = time.monotonic()
+                    if asks := asked > next_question:
                         tasks, workers = self._tasks()
                         states = _states(tasks)
                         answered = time.monotonic()

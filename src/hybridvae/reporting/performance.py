@@ -1,6 +1,6 @@
 """The page docs/performance.md: this project's works beside those of other libraries, from what `make peers` wrote."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from statistics import median
 from typing import Any
 
@@ -100,9 +100,9 @@ def speedups(report: Report) -> pd.DataFrame:
 def curves(report: Report) -> pd.DataFrame:
     """The fits that were judged as they went: rows of model, seconds, ndcg, in the order of time."""
     rows = [
-        {"model": title_of(row["work"].removeprefix("quality_")), "seconds": seconds, "ndcg": figure}
-        for row in report["rows"]
-        for seconds, figure in row.get("curve", [])
+        {"model": model, "seconds": seconds, "ndcg": figure}
+        for model, row in _judged_fits(report)
+        for seconds, figure in row["curve"]
     ]
     return pd.DataFrame(rows, columns=["model", "seconds", "ndcg"])
 
@@ -171,12 +171,18 @@ def _alone(report: Report, name: str) -> list[str]:
 def _quality(report: Report) -> list[list[str]]:
     """A row for each model whose fit was judged as it went."""
     lines = []
-    for row in report["rows"]:
-        if curve := row.get("curve"):
-            at_best = next(seconds for seconds, figure in curve if figure == row["own"])
-            times = [f"{seconds:,.0f}" for seconds in (seconds_of(row), at_best, row["whole"])]
-            lines.append([title_of(row["work"].removeprefix("quality_")), f"{row['own']:.4f}", *times])
+    for model, row in _judged_fits(report):
+        at_best = next(seconds for seconds, figure in row["curve"] if figure == row["own"])
+        times = [f"{seconds:,.0f}" for seconds in (seconds_of(row), at_best, row["whole"])]
+        lines.append([model, f"{row['own']:.4f}", *times])
     return lines
+
+
+def _judged_fits(report: Report) -> Iterator[tuple[str, Row]]:
+    """The fits that were judged as they went, by the titles of their models."""
+    for row in report["rows"]:
+        if "curve" in row:
+            yield title_of(report["works"][row["work"]]["block"]), row
 
 
 def _rest(report: Report) -> list[list[str]]:

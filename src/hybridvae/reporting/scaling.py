@@ -45,8 +45,10 @@ def scale_table(report: Mapping[str, Any]) -> str:
 
 def scale_section(report: Mapping[str, Any]) -> str:
     """The table, where it comes from, and the figure."""
-    on = (f"{row['machine']}, {threads_in_words(int(row['threads']))}" for row in report["scale"].values())
-    machines = ", ".join(dict.fromkeys(on))
+    threads: dict[str, list[int]] = {}
+    for row in report["scale"].values():
+        threads.setdefault(row["machine"], []).append(int(row["threads"]))
+    machines = ", ".join(f"{machine}, {threads_in_words(*counts)}" for machine, counts in threads.items())
     return (
         f"{scale_table(report)}\n`make scale`, on {machines}. Peak memory is that of all processes of a work added up, "
         "where memory that they share counts for each.\n\n![Cost by rows and by items]"
