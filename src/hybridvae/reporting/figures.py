@@ -287,14 +287,22 @@ def cost(values: pd.DataFrame, *, title: str, subtitle: str) -> Figure:
                 markersize=9,
                 label=row["model"],
             )
-        panel.set_xscale("log")
-        panel.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
+        _of_seconds(panel, values["seconds"])
         panel.set(xlabel="seconds to fit (logarithmic)", ylabel="NDCG@10, full ranking, with 95 % interval")
         panel.set_ylim(0, None)
-        panel.set_title(subtitle, fontsize=11)
+        panel.set_title(fill(subtitle, 72), fontsize=11)
         figure.legend(*panel.get_legend_handles_labels(), loc="outside right center")
         figure.suptitle(title)
     return figure
+
+
+def _of_seconds(panel: Any, seconds: pd.Series) -> None:
+    """Make the horizontal axis one of seconds, logarithmic, with three numbers a decade where there are few decades."""
+    panel.set_xscale("log")
+    if seconds.max() < 100 * seconds.min():
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
+    panel.xaxis.set_minor_formatter(NullFormatter())
 
 
 def speedups(values: pd.DataFrame, *, title: str) -> Figure:
@@ -335,10 +343,7 @@ def quality_by_time(values: pd.DataFrame, *, title: str) -> Figure:
         for model, rows in values.groupby("model", sort=False):
             look = _LOOKS.get(str(model), _OTHER_LOOK).style | {"linestyle": "-"}
             panel.plot(rows["seconds"], rows["ndcg"], label=model, markersize=4, linewidth=1.2, **look)
-        panel.set_xscale("log")
-        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
-        panel.xaxis.set_minor_formatter(NullFormatter())
+        _of_seconds(panel, values["seconds"])
         panel.set_ylim(bottom=0)
         panel.set_xlabel("seconds from the start of the fit (logarithmic)")
         panel.set_ylabel("NDCG@10 on validation")
