@@ -5,9 +5,9 @@
 Each run is an experiment of DVC's: `validate`, and for the test part `train` and `evaluate`, of what is committed.
 What was run before, by this command or by `make tune`, is not run again, so a benchmark that was stopped goes on where
 it was. The outcome goes to docs/benchmarks/<dataset>.json, which `make docs` renders. What was tried before on the same
-data, by docs/benchmarks/tuning/<dataset>.json, counts too: move that file away to begin anew. Other splits than the
-temporal one are judged with the configurations that the temporal one chose. `--defaults` tunes nothing and judges the
-configurations of params.yaml.
+data, prepared in the same way, by docs/benchmarks/tuning/<dataset>.json, counts too: move that file away to begin anew.
+Other splits than the temporal one are judged with the configurations that the temporal one chose. `--defaults` tunes
+nothing and judges the configurations of params.yaml.
 """
 
 import argparse
@@ -45,6 +45,7 @@ from hybridvae.refusal import KEY
 
 REFERENCE = "hybridvae"
 STAGES = ("validate", "train", "evaluate")
+PREPARED_BY = ("clean", "split", "text", "embed")  # blocks of params.yaml that decide what models are fitted on
 
 
 def main() -> None:
@@ -81,7 +82,8 @@ def benchmark(arguments: argparse.Namespace) -> None:
             f"{wanted} does not exist: run the benchmark of the temporal split, with tuning, first."
         )
     choosing = strategy == "temporal" and not arguments.defaults
-    tried = tried_before(tuning, raw_sha256, params["grid"]["search"]) if choosing else {}
+    data = {"raw_sha256": raw_sha256, "prepared": {block: params[block] for block in PREPARED_BY}}
+    tried = tried_before(tuning, data, params["grid"]["search"]) if choosing else {}
     looking_back = not arguments.defaults and (arguments.tuned or strategy != "temporal")
     refused = refused_before(tuned) if looking_back else {}
     params["models"] = [model for model in params["models"] if model not in refused]
@@ -92,7 +94,7 @@ def benchmark(arguments: argparse.Namespace) -> None:
                 found, refused = tune(search, arguments.tune or params["models"], dataset)
                 params["models"] = [model for model in params["models"] if model not in refused]
                 tried |= {model: with_earlier(entries, tried.get(model, [])) for model, entries in found.items()}
-            write_json(tuning, {"dataset": dataset, "raw_sha256": raw_sha256, "models": tried})
+            write_json(tuning, {"dataset": dataset, **data, "models": tried})
             if arguments.only_tune:
                 return
             if missing := [model for model in params["models"] if not tried.get(model)]:
@@ -215,8 +217,11 @@ def tune(search: Search, models: list[str], dataset: str) -> tuple[dict[str, lis
     return tried, {model: sentence for model, sentence in refused.items() if not tried[model]}
 
 
-def tried_before(tuning: Path, raw_sha256: str | None, grids: Mapping[str, Grid]) -> dict[str, list[Block]]:
+def tried_before(tuning: Path, data: Block, grids: Mapping[str, Grid]) -> dict[str, list[Block]]:
     """Of each model what the tuning file holds, if there is one.
+
+    Args:
+        data: "raw_sha256", and "prepared", the blocks of parameters that decide what models are fitted on.
 
     Raises:
         UnreadableFileError: the file is of other data, or a try in it says nothing of a parameter of today's grid,
@@ -225,9 +230,14 @@ def tried_before(tuning: Path, raw_sha256: str | None, grids: Mapping[str, Grid]
     if not tuning.exists():
         return {}
     known = read_json(tuning)
-    if known["raw_sha256"] != raw_sha256:
+    if known["raw_sha256"] != data["raw_sha256"]:
         raise UnreadableFileError(
             f"{tuning} is of raw data with another sha256: move it away, so that tuning begins anew."
+        )
+    if other := [block for block, values in data["prepared"].items() if known.get("prepared", {}).get(block) != values]:
+        raise UnreadableFileError(
+            f"{tuning} is of data prepared with other values of {', '.join(other)}: "
+            "move it away, so that tuning begins anew."
         )
     tried: dict[str, list[Block]] = known["models"]
     for model, entries in tried.items():

@@ -61,16 +61,22 @@ def test_what_an_earlier_grid_tried_still_counts():
 
 
 def test_tries_of_other_data_or_older_than_a_parameter_of_the_grid_are_refused(tmp_path):
-    file = tmp_path / "shop.json"
-    assert tried_before(file, "abc", {}) == {}
+    file, data = tmp_path / "shop.json", {"raw_sha256": "abc", "prepared": {"clean": {}, "split": {"ties": "drawn"}}}
+    assert tried_before(file, data, {}) == {}
     tried = {"ease": [{"parameters": {"k": 1}}, {"parameters": {"k": 1, "recency": 0.5}}]}
-    file.write_text(json.dumps({"raw_sha256": "abc", "models": tried}))
-    assert tried_before(file, "abc", {"ease": {"k": [1, 2]}}) == tried
-    assert tried_before(file, "abc", {}) == tried
+    file.write_text(json.dumps(data | {"models": tried}))
+    assert tried_before(file, data, {"ease": {"k": [1, 2]}}) == tried
+    assert tried_before(file, data, {}) == tried
     with pytest.raises(HybridVAEError, match=r"shop.json has tries of ease that say nothing of recency"):
-        tried_before(file, "abc", {"ease": {"k": [1], "recency": [0.0]}})
+        tried_before(file, data, {"ease": {"k": [1], "recency": [0.0]}})
     with pytest.raises(HybridVAEError, match=r"shop.json is of raw data with another sha256: move it away"):
-        tried_before(file, "def", {})
+        tried_before(file, data | {"raw_sha256": "def"}, {})
+    by_names = data | {"prepared": {"clean": {}, "split": {"ties": "item_id"}}}
+    with pytest.raises(HybridVAEError, match=r"shop.json is of data prepared with other values of split: move it away"):
+        tried_before(file, by_names, {})
+    file.write_text(json.dumps({"raw_sha256": "abc", "models": tried}))  # older than the record of how
+    with pytest.raises(HybridVAEError, match=r"other values of clean, split: move it away"):
+        tried_before(file, data, {})
     assert names_of([{"k": [1], "recency": [0.0]}, {"k": [2], "shrink": [1]}]) == ["k", "recency", "shrink"]
     assert names_of({}) == []
 
@@ -159,7 +165,10 @@ def test_writing_parameters_changes_their_lines_alone(tmp_path):
         (["benchmark.py", "ml-100k", "--tune", "magic"], "--tune names magic: `models` has popularity, content"),
         (["benchmark.py", "ml-100k", "--tune", "ease", "--tuned"], "--tune goes neither with --tuned, nor --defaults"),
         (["benchmark.py", "ml-100k", "--tune", "ease", "--defaults"], "--tune goes neither with --tuned, nor"),
-        (["defaults.py", "ml-100k", "nowhere"], "nowhere was not tuned: docs/benchmarks/tuning has beauty"),
+        (
+            ["defaults.py", "musical_instruments", "nowhere"],
+            "nowhere was not tuned: docs/benchmarks/tuning has musical_instruments",
+        ),
     ],
 )
 def test_a_mistake_ends_in_one_sentence(command, words):
