@@ -125,11 +125,14 @@ def test_rows_of_the_parts_become_matrices_by_hand(upto, histories, ratings, tmp
     assert read.histories.has_sorted_indices and read.ratings.has_sorted_indices
 
 
-def test_rows_without_a_column_are_refused_and_no_rows_are_none(tmp_path):
+def test_rows_in_another_order_or_without_a_column_are_refused_and_no_rows_are_none(tmp_path):
     fit, _ = split_by_hand(tmp_path)
     rows = pd.read_parquet(fit / "rows.parquet")
     rows.iloc[:0].to_parquet(fit / "rows.parquet")
     assert read_interactions(fit, upto="train").ratings.nnz == 0
+    rows.iloc[::-1].to_parquet(fit / "rows.parquet")
+    with pytest.raises(UnreadableFileError, match=r"rows\.parquet is not in the order of the users: run `dvc checkout"):
+        read_interactions(fit, upto="train")
     rows.drop(columns="rating").to_parquet(fit / "rows.parquet")
     with pytest.raises(UnreadableFileError, match=r"rows\.parquet cannot be read \(it has no column rating\)"):
         read_interactions(fit, upto="train")

@@ -35,6 +35,7 @@ def test_sequences_have_the_latest_item_last():
     assert sequences.items.tolist() == [2, 0, 3, 1, 3, 0]
     assert sequences.owners.tolist() == [0, 0, 0, 2, 3, 3]
     assert sequences.places.tolist() == [0, 1, 2, 0, 0, 1]
+    assert sequences.from_end.tolist() == [2, 1, 0, 0, 1, 0]
     assert sequences.lengths.tolist() == [3, 0, 1, 2] and sequences.ends.tolist() == [3, 3, 4, 6]
     short = sasrec.Sequences.of(AGES, 2, CPU)
     assert short.items.tolist() == [0, 3, 1, 3, 0] and short.lengths.tolist() == [2, 0, 1, 2]
@@ -57,15 +58,15 @@ def test_blocks_are_those_of_pytorch_one_user_at_a_time(heads):
     found = network(sasrec.Sequences.of(AGES, 50, CPU), network.output_vectors)
     ends = {0: (0, [2, 0, 3]), 2: (3, [1]), 3: (4, [3, 0])}
     for start, items in ends.values():
-        states = (network.items[items] * 8**0.5 + network.places[: len(items)])[None]
+        states = (network.items[items] * 8**0.5 + network.places[: len(items)].flip(0))[None]
         for block in network.blocks:
-            judge = nn.TransformerEncoderLayer(8, heads, 8, 0.0, batch_first=True, norm_first=True).eval()
-            judge.self_attn.in_proj_weight, judge.self_attn.in_proj_bias = block.asks.weight, block.asks.bias
-            judge.self_attn.out_proj = block.joins
-            judge.norm1, judge.norm2 = block.before_attention, block.before_layer
-            judge.linear1, judge.linear2 = block.layer[0], block.layer[3]
-            causal = nn.Transformer.generate_square_subsequent_mask(len(items))
-            states = judge(states, src_mask=causal, is_causal=True)
+            judge = nn.MultiheadAttention(8, heads, batch_first=True).eval()
+            judge.in_proj_weight, judge.in_proj_bias = block.asks.weight, block.asks.bias
+            judge.out_proj = block.joins
+            later = torch.ones(len(items), len(items), dtype=torch.bool).triu(1)
+            attended, _ = judge(block.before_attention(states), states, states, attn_mask=later, need_weights=False)
+            states = block.before_layer(states + attended)
+            states = states + block.layer[3](block.layer[0](states).relu())
         expected = network.norm(states[0])
         torch.testing.assert_close(found[start : start + len(items)], expected, rtol=1e-4, atol=1e-5)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from hybridvae.arrays import FloatArray, IntArray
-from hybridvae.errors import BadDataError
+from hybridvae.errors import WRITTEN_AGAIN, BadDataError, UnreadableFileError
 from hybridvae.files import read_arrays, read_batches, read_frame, read_table
 
 Part = Literal["train", "validation", "test"]
@@ -159,6 +159,9 @@ def _read_rows(files: Sequence[Path], upto: Part) -> dict[str, npt.NDArray[Any]]
     """The rows of these parts by user and then by time, as columns of (N,): a data frame would take five times as much.
 
     Each file is in that order; of several, the rows of a user are merged.
+
+    Raises:
+        UnreadableFileError: a file is damaged, or its rows are not in the order of the users.
     """
     kept = _COLUMNS | ({"position": np.int32} if len(files) > 1 else {})
     read: dict[str, list[npt.NDArray[Any]]] = {name: [np.empty(0, kind)] for name, kind in kept.items()}
@@ -168,6 +171,9 @@ def _read_rows(files: Sequence[Path], upto: Part) -> dict[str, npt.NDArray[Any]]
             for name, kind in kept.items():
                 read[name].append(batch[name].to_numpy(zero_copy_only=False)[within].astype(kind, copy=False))
     rows = {name: np.concatenate(read.pop(name)) for name in kept}
+    owners = rows["user_index"]
+    if len(files) == 1 and (owners[1:] < owners[:-1]).any():  # as a file by another hand may be
+        raise UnreadableFileError(f"{files[0]} is not in the order of the users: {WRITTEN_AGAIN}.")
     if len(files) > 1:
         order = np.lexsort((rows.pop("position"), rows["user_index"]))
         rows = {name: rows.pop(name)[order] for name in list(rows)}
