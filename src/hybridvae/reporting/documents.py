@@ -253,7 +253,7 @@ def benchmark_page(report: Report, drawn: list[str]) -> str:
     if report.get("defaults"):
         tuned = "Nothing was tuned here: the configurations are the defaults of `params.yaml`."
     elif report["split"] != "temporal":
-        tuned = "The configurations are those that validation chose on the temporal split."
+        tuned = "The configurations are those that validation had chosen on the temporal split by then."
     else:
         tuned = "Each model's configuration was chosen on the validation part, by full-ranking NDCG@10."
     return (
@@ -325,9 +325,9 @@ def ablation_page(report: Report) -> str:
         [
             f"# {report['dataset']}, ablation of HybridVAE",
             "",
-            "The default of `params.yaml` with one thing changed at a time. NDCG@10 on the **validation** part of the "
-            f"temporal split, {_over(report['seeds'])}; the last column counts seeds by the full ranking. No "
-            f"variant was tuned by itself; each was fitted for {report['epochs']} epochs at most.",
+            "HybridVAE's default at the commit below, with one thing changed at a time. NDCG@10 on the **validation** "
+            f"part of the temporal split, {_over(report['seeds'])}; the last column counts seeds by the full ranking. "
+            f"No variant was tuned by itself; each was fitted for {report['epochs']} epochs at most.",
             "",
             _origin(report, f"{report['dataset']}-ablation"),
             "",

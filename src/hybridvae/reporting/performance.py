@@ -26,20 +26,20 @@ _SAID = """# Performance
 Written by `make docs` from `docs/benchmarks/peers.json`, which `make peers DATASET={dataset}` measures.
 
 This project and the libraries that a user would pick instead do the same works: on the same split and machine, with
-the same parameters and threads, each in a process of its own, one library after the other, and then all again. Seconds
-are medians over runs. A ratio is the seconds of the other library over ours of the same run, so above 1 we are faster;
-it is the median over runs, with the least and the greatest. NDCG@10 is by the judge of this project, on the full
-ranking of the validation part, after the epochs that were timed and not at the end of training. It shows whether a
-library that is fast learns as much.
+the same parameters and threads, each in a process of its own, one library after the other. Seconds are medians over
+runs. A ratio is the seconds of the other library over ours of the same run, so above 1 we are faster. It is the median
+over runs, with the least and the greatest; where it has no range, there was one run. NDCG@10 is by the judge of this
+project, on the full ranking of the validation part, after the epochs that were timed and not at the end of training. It
+shows whether a library that is fast learns as much. Only HybridVAE's own row is of its whole fit.
 """
-_NOTES = """Differences that the parameters cannot remove:
-
-- RecBole's Mult-VAE draws its latent noise with a hundredth of the deviation, so it learns faster in the first epochs.
-- RecBole's SASRec has a row for each item that is to be foretold. Its batches are so large that an epoch has as many
-  steps as here.
-- EASE is inverted in double precision here and in SciPy's row, in single precision in the other libraries.
-- A judgement here also gives the coverage and the popularity of lists.
-"""
+_NOTES = {
+    "multvae": "RecBole's Mult-VAE draws its latent noise with a hundredth of the deviation, so it learns faster in "
+    "the first epochs.",
+    "sasrec": "RecBole's SASRec has a row for each item that is to be foretold. Its batches are so large that an epoch "
+    "has as many steps as here.",
+    "ease": "EASE is inverted in double precision here and in SciPy's row, in single precision in the other libraries.",
+    "judge": "A judgement here also gives the coverage and the popularity of lists.",
+}
 _OF_QUALITY = """One fit of each model with its defaults, as the stage `validate` makes it: judged on the validation
 part every few epochs, and stopped when it gets no better. The seconds include the judging and all that comes before the
 first epoch, such as HybridVAE's EASE. HybridVAE's figures are those with the first weight of EASE that it tries; it
@@ -59,7 +59,9 @@ def performance_page(report: Report) -> str:
     if rows := [row for name in compared for row in _compared(report, name)]:
         head = ["work", "library", "seconds here", "seconds there", "ratio", "bar", "NDCG@10 here", "there"]
         parts += ["## Beside other libraries", table(head, rows)]
-        parts += [f"![How many times faster than other libraries](benchmarks/figures/{FIGURE})", _NOTES]
+        parts += [f"![How many times faster than other libraries](benchmarks/figures/{FIGURE})"]
+        parts += ["Differences that the parameters cannot remove:"]
+        parts += ["\n".join(f"- {_NOTES[name]}" for name in compared if name in _NOTES and ratios_of(report, name))]
     if rows := [row for name in others if (row := _alone(report, name))]:
         parts += ["## By itself", table(["work", "measured", "bar"], rows)]
     if rows := _quality(report):
@@ -73,12 +75,13 @@ def performance_page(report: Report) -> str:
         parts += ["## What else training takes", said, table(["model", "products", "the rest"], rows)]
     left_out = [f"- {name}: {why}." for name, why in report["not_measured"].items()]
     left_out += [f"- {name}: {str(why).removesuffix('.')}." for name, why in report["failed"].items()]
-    left_out += [
-        f"- {work['title']}, {TITLES.get(library, library)}: it was not asked for."
-        for name, work in report["works"].items()
-        for library in work["libraries"]
-        if not _rows(report, name, library) and f"{name}, {library}" not in report["failed"]
-    ]
+    for name, work in report["works"].items():
+        missing = [
+            "here" if place == 0 else TITLES.get(library, library)
+            for place, library in enumerate(work["libraries"])
+            if not _rows(report, name, library) and f"{name}, {library}" not in report["failed"]
+        ]
+        left_out += [f"- {work['title']}: not measured so far ({', '.join(missing)})."] if missing else []
     parts += ["## Not measured", "\n".join(left_out)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
