@@ -28,7 +28,7 @@ _STATUSES: dict[type[HybridVAEError], tuple[int, str]] = {
     NotEnoughMemoryError: (507, "not_enough_memory"),
     HybridVAEError: (500, "failed"),
 }
-_SHAPES = ("user_id", "history", "item_id", "text")
+_SHAPES = ("user_id", "history", "user_ids", "histories", "item_id", "text")
 _KINDS = ("id", "rated")  # of an item of a history
 
 MOST_BYTES = 1_000_000  # of a request's body
@@ -92,10 +92,15 @@ def _sentence(error: Mapping[str, Any]) -> str:
         return f"the body is no JSON: {plain(error['ctx']['error'])}, at character {error['loc'][-1]}"
     if error["loc"] == ("body",) and error["type"] == "missing":
         return "the body is missing: send JSON"
-    where, *parts = [plain(str(part)) for part in error["loc"]]
+    where, *parts = error["loc"]
     if where == "body" and len(parts) > 1 and parts[0] in _SHAPES:
         parts = parts[1:]  # it says which of several shapes the body was read as
-    place = ".".join(part for part in parts if part not in _KINDS)
+    before = [None, *parts]
+    place = ".".join(
+        plain(str(part))
+        for part, container in zip(parts, before, strict=False)
+        if not (isinstance(container, int) and part in _KINDS)
+    )
     return f"{place or 'the body'}: {plain(error['msg'], 200)}"
 
 
