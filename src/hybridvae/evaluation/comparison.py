@@ -26,21 +26,21 @@ Pairs = dict[str, dict[str, dict[str, Any]]]
 
 def compare(
     per_user: dict[str, pd.DataFrame], *, reference: str, config: EvaluationConfig, seed: int
-) -> dict[str, dict[str, dict[str, float]]]:
+) -> dict[str, dict[str, dict[str, Any]]]:
     """Test the model `reference` against each other one on NDCG@10, by every protocol at hand.
 
     Args:
         per_user: of each model, one row a user (see `Judgement.per_user`), the users being the same.
 
     Returns:
-        protocol -> model -> difference of the means, relative difference, effect size d, p and p_holm;
-        the correction is over the models of a protocol.
+        protocol -> model -> difference of the means, relative difference (None where the model has a mean of 0),
+        effect size d, p and p_holm; the correction is over the models of a protocol.
     """
     base = per_user[reference]
-    results: dict[str, dict[str, dict[str, float]]] = {}
+    results: dict[str, dict[str, dict[str, Any]]] = {}
     for protocol, name in _judged_by(base):
         weights, after = user_weights(base, name), _values(base, name)
-        tests: dict[str, dict[str, float]] = {}
+        tests: dict[str, dict[str, Any]] = {}
         for model, frame in per_user.items():
             if model == reference:
                 continue
@@ -85,7 +85,7 @@ def compare_pairs(per_user: dict[str, pd.DataFrame], *, config: EvaluationConfig
                 resamples=config.bootstrap_resamples,
                 random=random_generator(seed, "bootstrap", *names),
             )
-            test |= {"low": low, "high": high} if level else {"relative": None, "low": None, "high": None}
+            test |= {"low": low, "high": high} if level else {"low": None, "high": None}
             tests[family.name] = test
         _correct(tests)
         results[protocol] = tests
@@ -107,13 +107,16 @@ def _mean(values: Floats, weights: Floats) -> float:
 
 def _paired(
     before: Floats, after: Floats, weights: Floats, config: EvaluationConfig, random: np.random.Generator
-) -> dict[str, float]:
-    """One paired test of per-user values, each (U,): how far `after` is above `before`, and how sure that is."""
+) -> dict[str, float | None]:
+    """One paired test of per-user values, each (U,): how far `after` is above `before`, and how sure that is.
+
+    "relative" is None where `before` is 0 everywhere.
+    """
     difference = after - before
     mean, level = _mean(difference, weights), _mean(before, weights)
     return {
         "difference": mean,
-        "relative": mean / level if level else 0.0,
+        "relative": mean / level if level else None,
         "effect_size": effect_size(difference, weights),
         "p": sign_flip_p(weights * difference, permutations=config.permutations, random=random),
     }
