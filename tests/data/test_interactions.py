@@ -130,9 +130,10 @@ def test_rows_in_another_order_or_without_a_column_are_refused_and_no_rows_are_n
     rows = pd.read_parquet(fit / "rows.parquet")
     rows.iloc[:0].to_parquet(fit / "rows.parquet")
     assert read_interactions(fit, upto="train").ratings.nnz == 0
-    rows.iloc[::-1].to_parquet(fit / "rows.parquet")
-    with pytest.raises(UnreadableFileError, match=r"rows\.parquet is not in the order of the users: run `dvc checkout"):
-        read_interactions(fit, upto="train")
+    for order in [2, 0, 1], [1, 0, 2]:
+        rows.iloc[order].to_parquet(fit / "rows.parquet")
+        with pytest.raises(UnreadableFileError, match=r"rows\.parquet is not in the order of users and time: run `dvc"):
+            read_interactions(fit, upto="validation")
     rows.drop(columns="rating").to_parquet(fit / "rows.parquet")
     with pytest.raises(UnreadableFileError, match=r"rows\.parquet cannot be read \(it has no column rating\)"):
         read_interactions(fit, upto="train")

@@ -1,4 +1,4 @@
-"""SASRec: sequences by hand, the network against PyTorch's own transformer, the loss against PyTorch's own."""
+"""SASRec: sequences by hand, attention and loss against PyTorch's own, text, cold items."""
 
 from dataclasses import replace
 
@@ -49,7 +49,7 @@ def test_what_follows_each_place_is_its_target():
 
 
 @pytest.mark.parametrize("heads", [1, 2])
-def test_blocks_are_those_of_pytorch_one_user_at_a_time(heads):
+def test_blocks_are_right_one_user_at_a_time_with_the_attention_of_pytorch(heads):
     torch.manual_seed(0)
     config = sasrec.Config(embedding_dim=8, layers=2, heads=heads)
     network = sasrec.Network(config, 4, None).eval()
@@ -74,7 +74,8 @@ def test_blocks_are_those_of_pytorch_one_user_at_a_time(heads):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_loss_and_its_gradients_are_those_of_pytorch(smoothing, monkeypatch):
     torch.manual_seed(0)
-    monkeypatch.setattr(_softmax, "_SCORES", 40)  # three queries at a time
+    monkeypatch.setattr(_softmax, "_LEAST_ROWS", 3)  # queries at a time
+    monkeypatch.setattr(_softmax, "_SCORES", 0)
     queries, vectors = torch.randn(7, 5, requires_grad=True), torch.randn(11, 5, requires_grad=True)
     targets = torch.randint(11, (7,))
     found = softmax_loss(queries, vectors, targets, smoothing)
@@ -103,6 +104,13 @@ def test_the_next_step_of_a_walk_is_foretold(name, forwards):
     scores[interactions.positives.toarray() > 0] = -np.inf
     following = (np.arange(STEPS) + (5 if forwards else -5)) % STEPS
     assert (scores.argmax(axis=1) == following).mean() > 0.9
+
+
+def test_of_a_history_that_is_too_long_the_latest_items_count():
+    model = fitted("sasrec", walks(), epochs=150, dropout=0.0, learning_rate=0.01, batch_size=4, max_length=2)
+    assert model.network.places.shape[0] == 2
+    scores = model.scores_of(sparse.csr_matrix(np.arange(STEPS, 0, -1, dtype=np.float32)[None]))  # all, in their order
+    assert scores.argmax() == 0, "after the last the first"
 
 
 def test_text_is_added_to_the_learned_vectors_and_changes_them():

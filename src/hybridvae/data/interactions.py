@@ -161,9 +161,9 @@ def _read_rows(files: Sequence[Path], upto: Part) -> dict[str, npt.NDArray[Any]]
     Each file is in that order; of several, the rows of a user are merged.
 
     Raises:
-        UnreadableFileError: a file is damaged, or its rows are not in the order of the users.
+        UnreadableFileError: a file is damaged, or one alone is not in that order.
     """
-    kept = _COLUMNS | ({"position": np.int32} if len(files) > 1 else {})
+    kept = _COLUMNS | {"position": np.int32}
     read: dict[str, list[npt.NDArray[Any]]] = {name: [np.empty(0, kind)] for name, kind in kept.items()}
     for file in files:
         for batch in read_batches(file, [*kept, "part"]):
@@ -171,12 +171,13 @@ def _read_rows(files: Sequence[Path], upto: Part) -> dict[str, npt.NDArray[Any]]
             for name, kind in kept.items():
                 read[name].append(batch[name].to_numpy(zero_copy_only=False)[within].astype(kind, copy=False))
     rows = {name: np.concatenate(read.pop(name)) for name in kept}
-    owners = rows["user_index"]
-    if len(files) == 1 and (owners[1:] < owners[:-1]).any():  # as a file by another hand may be
-        raise UnreadableFileError(f"{files[0]} is not in the order of the users: {WRITTEN_AGAIN}.")
+    owners, position = rows["user_index"], rows.pop("position")
     if len(files) > 1:
-        order = np.lexsort((rows.pop("position"), rows["user_index"]))
-        rows = {name: rows.pop(name)[order] for name in list(rows)}
+        order = np.lexsort((position, owners))
+        return {name: rows.pop(name)[order] for name in list(rows)}
+    same, back = owners[1:] == owners[:-1], position[1:] < position[:-1]
+    if ((owners[1:] < owners[:-1]) | (same & back)).any():  # as in a file by another hand
+        raise UnreadableFileError(f"{files[0]} is not in the order of users and time: {WRITTEN_AGAIN}.")
     return rows
 
 

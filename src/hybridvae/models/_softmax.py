@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_SCORES = 3 << 18  # held at a time: 3 MB, which stay in the processor's cache
+_SCORES = 3 << 18  # held at a time: 3 MB, which stay in the processor's cache ...
+_LEAST_ROWS = 32  # ... but so many queries in any case, or reading the vectors for each block takes longest
 
 
 class _LogNormaliser(torch.autograd.Function):
@@ -15,7 +16,7 @@ class _LogNormaliser(torch.autograd.Function):
     def forward(ctx: Any, queries: Tensor, vectors: Tensor, weights: Tensor, added: Tensor | None) -> Tensor:
         of_queries, of_vectors = torch.empty_like(queries), torch.zeros_like(vectors)
         value = torch.zeros((), dtype=torch.float64, device=queries.device)
-        rows = max(1, _SCORES // len(vectors))
+        rows = max(_LEAST_ROWS, _SCORES // len(vectors))
         buffer = queries.new_empty(min(rows, len(queries)), len(vectors))
         for start in range(0, len(queries), rows):
             query, weight = queries[start : start + rows], weights[start : start + rows, None]
