@@ -5,7 +5,8 @@
 Each run is an experiment of DVC's: `validate`, and for the test part `train` and `evaluate`, of what is committed.
 What was run before, by this command or by `make tune`, is not run again, so a benchmark that was stopped goes on where
 it was. The outcome goes to docs/benchmarks/<dataset>.json, which `make docs` renders. What was tried before on the same
-data, prepared in the same way, by docs/benchmarks/tuning/<dataset>.json, counts too: move that file away to begin anew.
+data, prepared in the same way, by docs/benchmarks/tuning/<dataset>.json, counts too, unless the code of the model that
+is tuned has changed: move that file away to begin anew.
 Other splits than the temporal one are judged with the configurations that the temporal one chose. `--defaults` tunes
 nothing and judges the configurations of params.yaml.
 """
@@ -15,7 +16,6 @@ import io
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ import pandas as pd
 import torch
 from command import REPOSITORY, RESULTS, ROOT, command_typed, parse
 from defaults import overrides
+from tried import PREPARED_BY, code_of, tried_before, with_earlier
 
 from hybridvae.arrays import IntArray
 from hybridvae.config import Block, parse_config
@@ -34,7 +35,6 @@ from hybridvae.evaluation.comparison import compare, compare_pairs
 from hybridvae.evaluation.intervals import EvaluationConfig, summarise, user_weights
 from hybridvae.evaluation.judge import Judgement
 from hybridvae.evaluation.slices import slices
-from hybridvae.experiments.grid import Grid, names_of
 from hybridvae.experiments.queue import stoppable
 from hybridvae.experiments.search import Outcome, Search, Trial
 from hybridvae.experiments.tuning import Limits, grid_names, trials_of
@@ -45,7 +45,6 @@ from hybridvae.refusal import KEY
 
 REFERENCE = "hybridvae"
 STAGES = ("validate", "train", "evaluate")
-PREPARED_BY = ("clean", "split", "text", "embed")  # blocks of params.yaml that decide what models are fitted on
 
 
 def main() -> None:
@@ -83,7 +82,8 @@ def benchmark(arguments: argparse.Namespace) -> None:
         )
     choosing = strategy == "temporal" and not arguments.defaults
     data = {"raw_sha256": raw_sha256, "prepared": {block: params[block] for block in PREPARED_BY}}
-    tried = tried_before(tuning, data, params["grid"]["search"]) if choosing else {}
+    anew = [] if arguments.tuned else arguments.tune or params["models"]
+    tried = tried_before(tuning, data, params["grid"]["search"], anew=anew) if choosing else {}
     looking_back = not arguments.defaults and (arguments.tuned or strategy != "temporal")
     refused = refused_before(tuned) if looking_back else {}
     params["models"] = [model for model in params["models"] if model not in refused]
@@ -91,7 +91,7 @@ def benchmark(arguments: argparse.Namespace) -> None:
         search = Search(REPOSITORY, clone, jobs=arguments.jobs)
         if choosing:
             if not arguments.tuned:
-                found, refused = tune(search, arguments.tune or params["models"], dataset)
+                found, refused = tune(search, anew, dataset)
                 params["models"] = [model for model in params["models"] if model not in refused]
                 tried |= {model: with_earlier(entries, tried.get(model, [])) for model, entries in found.items()}
             write_json(tuning, {"dataset": dataset, **data, "models": tried})
@@ -108,13 +108,10 @@ def benchmark(arguments: argparse.Namespace) -> None:
             counts = dict.fromkeys(params["models"], 0)
 
         seeds = [params["seed"] + number for number in range(arguments.seeds)]
-        wanted_seeds = {
-            model: seeds if create(model, block, Context()).seeded else seeds[:1] for model, block in blocks.items()
-        }
         trials = [
-            Trial.of(model, {model: blocks[model]}, seed, STAGES)
-            for model, of_model in wanted_seeds.items()
-            for seed in of_model
+            Trial.of(model, {model: block}, seed, STAGES)
+            for model, block in blocks.items()
+            for seed in (seeds if create(model, block, Context()).seeded else seeds[:1])
         ]
         outcomes = search.run(trials, label=f"{dataset}, test")
         if missing := list(dict.fromkeys(outcome.trial.model for outcome in outcomes if outcome.revision is None)):
@@ -155,9 +152,13 @@ def chosen_before(results: Path, params: Block) -> dict[str, Block]:
     """Of each model the whole block of parameters that the temporal split chose.
 
     Raises:
-        HybridVAEError: the results of that split lack a model, or a parameter that is newer than they are.
+        HybridVAEError: the results of that split are those of the defaults, or lack a model, or a parameter that is
+            newer than they are.
     """
-    known = read_json(results)["models"]
+    report = read_json(results)
+    if report.get("defaults"):
+        raise BadParameterError(f"{results} is of the defaults, so nothing was chosen there: give --defaults here too.")
+    known = report["models"]
     if missing := [model for model in params["models"] if model not in known]:
         raise HybridVAEError(f"{results} has no {', '.join(missing)}: run the benchmark of the temporal split first.")
     blocks: dict[str, Block] = {model: known[model]["parameters"] for model in params["models"]}
@@ -208,6 +209,7 @@ def tune(search: Search, models: list[str], dataset: str) -> tuple[dict[str, lis
             fit = json.loads(REPOSITORY.read_output(f"data/validate/{dataset}/{model}/fit.json", outcome.revision))
             tried[model].append(
                 {
+                    "code": code_of(model),
                     "parameters": {name: block[name] for name in grid_names(params, "search", model)},
                     "ndcg@10": search.figure(outcome),
                     "chosen": fit["chosen"],
@@ -215,45 +217,6 @@ def tune(search: Search, models: list[str], dataset: str) -> tuple[dict[str, lis
                 }
             )
     return tried, {model: sentence for model, sentence in refused.items() if not tried[model]}
-
-
-def tried_before(tuning: Path, data: Block, grids: Mapping[str, Grid]) -> dict[str, list[Block]]:
-    """Of each model what the tuning file holds, if there is one.
-
-    Args:
-        data: "raw_sha256", and "prepared", the blocks of parameters that decide what models are fitted on.
-
-    Raises:
-        UnreadableFileError: the file is of other data, or a try in it says nothing of a parameter of today's grid,
-            which would get today's default when that try is chosen.
-    """
-    if not tuning.exists():
-        return {}
-    known = read_json(tuning)
-    if known["raw_sha256"] != data["raw_sha256"]:
-        raise UnreadableFileError(
-            f"{tuning} is of raw data with another sha256: move it away, so that tuning begins anew."
-        )
-    if other := [block for block, values in data["prepared"].items() if known.get("prepared", {}).get(block) != values]:
-        raise UnreadableFileError(
-            f"{tuning} is of data prepared with other values of {', '.join(other)}: "
-            "move it away, so that tuning begins anew."
-        )
-    tried: dict[str, list[Block]] = known["models"]
-    for model, entries in tried.items():
-        names = names_of(grids.get(model, {}))
-        if missing := {name for name in names for entry in entries if name not in entry["parameters"]}:
-            raise UnreadableFileError(
-                f"{tuning} has tries of {model} that say nothing of {', '.join(sorted(missing))}, "
-                "which is newer in grid.search than they are: add the values they had."
-            )
-    return tried
-
-
-def with_earlier(tried: list[Block], earlier: list[Block]) -> list[Block]:
-    """What was tried now, and then what only an earlier grid had: both count, and the best of both is chosen."""
-    parameters = [entry["parameters"] for entry in tried]
-    return tried + [entry for entry in earlier if entry["parameters"] not in parameters]
 
 
 def summaries(

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from benchmark import average, device_of, ndcg_of, tried_before, with_earlier
+from benchmark import average, chosen_before, device_of, ndcg_of
 from conftest import ROOT
 from defaults import least_loss, overrides
+from tried import code_of, tried_before, with_code_of_today, with_earlier
 
 from hybridvae.config import parse_config
 from hybridvae.data.embedding import EmbedConfig
@@ -62,23 +63,44 @@ def test_what_an_earlier_grid_tried_still_counts():
 
 def test_tries_of_other_data_or_older_than_a_parameter_of_the_grid_are_refused(tmp_path):
     file, data = tmp_path / "shop.json", {"raw_sha256": "abc", "prepared": {"clean": {}, "split": {"ties": "drawn"}}}
-    assert tried_before(file, data, {}) == {}
+    assert tried_before(file, data, {}, anew=[]) == {}
     tried = {"ease": [{"parameters": {"k": 1}}, {"parameters": {"k": 1, "recency": 0.5}}]}
     file.write_text(json.dumps(data | {"models": tried}))
-    assert tried_before(file, data, {"ease": {"k": [1, 2]}}) == tried
-    assert tried_before(file, data, {}) == tried
+    assert tried_before(file, data, {"ease": {"k": [1, 2]}}, anew=[]) == tried
+    assert tried_before(file, data, {}, anew=[]) == tried
     with pytest.raises(HybridVAEError, match=r"shop.json has tries of ease that say nothing of recency"):
-        tried_before(file, data, {"ease": {"k": [1], "recency": [0.0]}})
+        tried_before(file, data, {"ease": {"k": [1], "recency": [0.0]}}, anew=[])
     with pytest.raises(HybridVAEError, match=r"shop.json is of raw data with another sha256: move it away"):
-        tried_before(file, data | {"raw_sha256": "def"}, {})
+        tried_before(file, data | {"raw_sha256": "def"}, {}, anew=[])
     by_names = data | {"prepared": {"clean": {}, "split": {"ties": "item_id"}}}
     with pytest.raises(HybridVAEError, match=r"shop.json is of data prepared with other values of split: move it away"):
-        tried_before(file, by_names, {})
+        tried_before(file, by_names, {}, anew=[])
     file.write_text(json.dumps({"raw_sha256": "abc", "models": tried}))  # older than the record of how
     with pytest.raises(HybridVAEError, match=r"other values of clean, split: move it away"):
-        tried_before(file, data, {})
+        tried_before(file, data, {}, anew=[])
     assert names_of([{"k": [1], "recency": [0.0]}, {"k": [2], "shrink": [1]}]) == ["k", "recency", "shrink"]
     assert names_of({}) == []
+
+
+def test_tries_of_older_code_count_only_for_models_that_are_not_tuned_anew(capsys):
+    today, older, unknown = ({"code": code_of("ease"), "k": 1}, {"code": "other", "k": 2}, {"k": 3})
+    tried = {"ease": [today, older], "popularity": [unknown]}
+    assert with_code_of_today(tried, anew=["ease"]) == {"ease": [today], "popularity": [unknown]}
+    said = capsys.readouterr().err
+    assert "what was tried of ease before their code changed does not count any more" in said
+    assert "popularity changed since they were tuned: `--tune popularity` tunes them anew" in said
+    assert with_code_of_today(tried, anew=[]) == tried
+    assert with_code_of_today({"ease": [today]}, anew=["ease"]) == {"ease": [today]}
+
+
+def test_another_split_takes_what_was_chosen_and_no_defaults(tmp_path):
+    results = tmp_path / "shop.json"
+    report = {"defaults": False, "models": {"ease": {"parameters": {"k": 1}}}}
+    results.write_text(json.dumps(report))
+    assert chosen_before(results, {"models": ["ease"], "ease": {"k": 5}}) == {"ease": {"k": 1}}
+    results.write_text(json.dumps(report | {"defaults": True}))
+    with pytest.raises(HybridVAEError, match=r"shop\.json is of the defaults, so nothing was chosen there"):
+        chosen_before(results, {"models": ["ease"], "ease": {"k": 5}})
 
 
 def test_seeds_are_averaged_user_by_user():
