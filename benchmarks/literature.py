@@ -191,6 +191,7 @@ class Report:
         self.path = path
         self.params = params
         self.worlds = worlds
+        self.origins = {model: of_model["from"] for model, of_model in read_yaml(SETTINGS).items()}
         any_world = next(iter(worlds.values())).parts.train
         self.head: Block = {
             "dataset": "beauty",
@@ -219,7 +220,9 @@ class Report:
                 warn(f"{fit.model}: {error}")
                 failed[fit.model] = None
                 continue
-            self.rows[fit.key] = asdict(fit) | outcome | {"commit": REPOSITORY.git("rev-parse", "HEAD").strip()}
+            commit = REPOSITORY.git("rev-parse", "HEAD").strip()
+            origin = self.origins.get(fit.model)
+            self.rows[fit.key] = asdict(fit) | {"settings_from": origin} | outcome | {"commit": commit}
             self.write()
             state.forget()
             print(said(self.rows[fit.key]), flush=True)
@@ -229,8 +232,7 @@ class Report:
         """Write the file."""
         order = {name: place for place, name in enumerate((*TIES, *self.params["models"]))}
         rows = sorted(self.rows.values(), key=lambda row: (order[row["ties"]], order[row["model"]], row["seed"]))
-        origins = {model: of_model["from"] for model, of_model in read_yaml(SETTINGS).items()}
-        write_json(self.path, self.head | {"settings": origins, "published": read_yaml(PUBLISHED), "literature": rows})
+        write_json(self.path, self.head | {"published": read_yaml(PUBLISHED), "literature": rows})
 
 
 def run(fit: Fit, data: World, state: FitState, device: str) -> Row:

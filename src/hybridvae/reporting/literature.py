@@ -172,9 +172,10 @@ def _settings(report: Report) -> str:
     head = ["model", "table", "NDCG@10 on validation", "epoch chosen, by seed", "seconds of a fit", "on"]
     lines = []
     for model, of_model in _ours(report).items():
-        origin = report["settings"].get(model, "as in params.yaml, which serves several data sets")
-        for parameters in _distinct(of_model):
-            listed = ", ".join(f"{name} {_value(value)}" for name, value in parameters.items()) or "no parameters"
+        for row in _distinct(of_model):
+            origin = row["settings_from"] or "as in params.yaml, which serves several data sets"
+            parameters = row["parameters"].items()
+            listed = ", ".join(f"{name} {_value(value)}" for name, value in parameters) or "no parameters"
             lines.append(f"- {title_of(model)} ({origin}): {listed}")
     timed = "Seconds are those of a fit with its validations; one that was stopped counts from where it went on.\n"
     return "\n".join(["## Settings of our models", "", table(head, rows), timed, *lines, ""])
@@ -186,12 +187,12 @@ def _machine(row: Row) -> str:
     return f"CPU, {threads_in_words(row['threads'])}"
 
 
-def _distinct(rows: list[Row]) -> list[dict[str, Any]]:
-    """The parameters of rows, each block once."""
-    found: list[dict[str, Any]] = []
+def _distinct(rows: list[Row]) -> list[Row]:
+    """Of rows with the same parameters the first."""
+    found: list[Row] = []
     for row in rows:
-        if row["parameters"] not in found:
-            found.append(row["parameters"])
+        if row["parameters"] not in [one["parameters"] for one in found]:
+            found.append(row)
     return found
 
 
