@@ -11,7 +11,7 @@ from models.boards import checkerboard, interactions_of
 from hybridvae import memory
 from hybridvae.errors import BadParameterError, NotEnoughMemoryError
 from hybridvae.memory import check_memory, free_memory, gigabytes
-from hybridvae.models import Context, create, ease_text
+from hybridvae.models import Context, FitState, create, ease_text
 
 GB = 10**9
 
@@ -116,6 +116,16 @@ def test_hybridvae_leaves_out_ease_where_it_does_not_fit(monkeypatch, capsys):
         check_memory("hybridvae", asked.needs(interactions), asked.if_too_large)
     monkeypatch.setenv("HYBRIDVAE_MEMORY", "0.5")
     assert create("hybridvae", SMALL | {"ease_weight": None}, Context()).fit(interactions).ease is not None
+
+
+def test_a_fit_without_ease_does_not_go_on_from_one_with_it(monkeypatch, tmp_path):
+    interactions = interactions_of(np.eye(3000, dtype=np.float32)[:40])
+    for memory_in_gb, ease in ("0.25", False), ("0.5", True):
+        monkeypatch.setenv("HYBRIDVAE_MEMORY", memory_in_gb)
+        context = Context(state=FitState(tmp_path))
+        model = create("hybridvae", SMALL | {"ease_weight": None}, context).fit(interactions)
+        assert (model.ease is not None) == ease
+    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 2
 
 
 def test_a_network_is_held_against_the_memory_of_its_device(monkeypatch):

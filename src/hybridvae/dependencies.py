@@ -22,7 +22,7 @@ WITHOUT_EFFECT = {
     "errors": "words for people",
     "files": "reads and writes values as they are",
     "freshness": "takes figures of other runs away and computes none",
-    "memory": "refuses a fit that does not fit into the memory, or lets it be; HybridVAE says so where it leaves out EASE",
+    "memory": "refuses a fit that does not fit, or lets it be; HybridVAE says where it leaves out EASE",
     "models/_base": "the protocol of the models, which computes nothing",
     "progress": "a line on the terminal",
     "refusal": "hands on why a model has no results",

@@ -43,6 +43,11 @@ class EpochRecommender:
         """The best epoch on validation."""
         return {"epochs": self.record.best_epoch} if self.record.best_epoch else {}
 
+    @property
+    def fitted_config(self) -> Any:
+        """The config with what the fit itself decided in it: what is saved, and what an interrupted fit goes on by."""
+        return self.config
+
     def vectors_of(self, interactions: Interactions) -> FloatArray | None:
         """The item vectors (I, D) where the model reads them, else None.
 
@@ -117,7 +122,7 @@ class EpochRecommender:
     def _state(self, interactions: Interactions, validation: Validation | None) -> StateFolder | None:
         return training.state_folder(
             self.name,
-            self.config,
+            self.fitted_config,
             self.context,
             self.device,
             interactions,

@@ -384,11 +384,6 @@ class VAERecommender(EpochRecommender):
         means: FloatArray = self.network.encode(Bag.of(histories, self.device))[0].cpu().numpy()
         return means
 
-    @property
-    def fitted_config(self) -> Any:
-        """The config with what validation chose in it: what is saved."""
-        return self.config
-
     def tensors(self) -> dict[str, Tensor]:
         """What is saved of the fit."""
         return dict(self.network.state_dict())

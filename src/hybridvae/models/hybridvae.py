@@ -196,7 +196,7 @@ class Model(VAERecommender):
 
     @property
     def fitted_config(self) -> Config:
-        """The config with the weight of EASE that validation chose."""
+        """The config with the weight of EASE: the first one, then that which validation chose; 0 if it is left out."""
         config: Config = replace(self.config, ease_weight=self.weight)
         return config
 
