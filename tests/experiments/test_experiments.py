@@ -28,6 +28,7 @@ from hybridvae.repository import Repository
 PAGE = (ROOT / "docs" / "experiments.md").read_text()
 MADE = ("fetch", "clean", "split", "train@hybridvae")
 GRID = {"latent_dim": [4, 8]}
+LONG = 600  # epochs that outlast the stop of a fit on a quick machine
 
 
 def test_a_grid_is_every_combination_and_several_follow_one_another():
@@ -336,7 +337,7 @@ def test_an_experiment_that_fails_at_once_leaves_the_figures_that_are_there(done
 
 def test_a_tuning_that_is_stopped_leaves_no_process_and_goes_on(done, tmp_path):
     project = project_of(done, tmp_path / "project", {"latent_dim": [4]})
-    project.set(hybridvae__epochs=150, hybridvae__patience=150, grid__trial={"specified": {}})
+    project.set(hybridvae__epochs=LONG, hybridvae__patience=LONG, grid__trial={"specified": {}})
     project.commit("Longer fits")
     command = ["python", "-m", "hybridvae", "tune", "--grid", "specified", "--jobs", "1"]
     said, fits = tmp_path / "said", tmp_path / "cache" / "fits"
@@ -360,7 +361,7 @@ def test_a_tuning_that_is_stopped_leaves_no_process_and_goes_on(done, tmp_path):
     assert "1 trials, 1 to run" in project.run(*command) and not any(fits.iterdir())
     tuned = pd.read_csv(project.folder / "plots/tuning/tiny-hybridvae-specified.csv")
     whole = project_of(done, tmp_path / "whole", {})
-    whole.set(hybridvae__epochs=150, hybridvae__patience=150, hybridvae__latent_dim=4)
+    whole.set(hybridvae__epochs=LONG, hybridvae__patience=LONG, hybridvae__latent_dim=4)
     whole.run("dvc", "repro", "--single-item", "fetch", "clean", "split")
     whole.run("dvc", "checkout", "embed")
     whole.run("dvc", "repro", "--single-item", "validate@hybridvae")
