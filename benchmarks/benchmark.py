@@ -6,9 +6,8 @@ Each run is an experiment of DVC's: `validate`, and for the test part `train` an
 What was run before, by this command or by `make tune`, is not run again, so a benchmark that was stopped goes on where
 it was. The outcome goes to docs/benchmarks/<dataset>.json, which `make docs` renders. What was tried before on the same
 data, prepared in the same way, by docs/benchmarks/tuning/<dataset>.json, counts too, unless the code of the model that
-is tuned has changed: move that file away to begin anew.
-Other splits than the temporal one are judged with the configurations that the temporal one chose. `--defaults` tunes
-nothing and judges the configurations of params.yaml.
+is tuned has changed: move that file away to begin anew. Other splits than the temporal one are judged with the
+configurations that the temporal one chose. `--defaults` tunes nothing and judges the configurations of params.yaml.
 """
 
 import argparse
@@ -70,11 +69,13 @@ def benchmark(arguments: argparse.Namespace) -> None:
     """Tune (on the temporal split), run the seeds, write the results."""
     dataset, strategy = arguments.dataset, arguments.split
     params, raw_sha256 = REPOSITORY.params, declared(REPOSITORY.catalogue, dataset).sha256
-    parse_config(SplitConfig, params["split"] | {"strategy": strategy}, where="split")
+    params["split"] |= {"strategy": strategy}
+    parse_config(SplitConfig, params["split"], where="split")
     tuned, tuning = RESULTS / f"{dataset}.json", RESULTS / "tuning" / f"{dataset}.json"
     if unknown := set(arguments.tune or []) - set(params["models"]):
-        known = ", ".join(params["models"])
-        raise BadParameterError(f"--tune names {', '.join(sorted(unknown))}: `models` has {known}.")
+        raise BadParameterError(
+            f"--tune names {', '.join(sorted(unknown))}: `models` has {', '.join(params['models'])}."
+        )
     wanted = tuned if strategy != "temporal" else tuning if arguments.tuned or arguments.tune else None
     if wanted and not arguments.defaults and not wanted.exists():
         raise UnreadableFileError(

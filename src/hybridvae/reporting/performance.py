@@ -60,8 +60,8 @@ def performance_page(report: Report) -> str:
         head = ["work", "library", "seconds here", "seconds there", "ratio", "bar", "NDCG@10 here", "there"]
         parts += ["## Beside other libraries", table(head, rows)]
         parts += [f"![How many times faster than other libraries](benchmarks/figures/{FIGURE})"]
-        parts += ["Differences that the parameters cannot remove:"]
-        parts += ["\n".join(f"- {_NOTES[name]}" for name in compared if name in _NOTES and ratios_of(report, name))]
+        if notes := [f"- {_NOTES[name]}" for name in compared if name in _NOTES and ratios_of(report, name)]:
+            parts += ["Differences that the parameters cannot remove:", "\n".join(notes)]
     if rows := [row for name in others if (row := _alone(report, name))]:
         parts += ["## By itself", table(["work", "measured", "bar"], rows)]
     if rows := _quality(report):

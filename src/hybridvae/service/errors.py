@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -95,11 +96,10 @@ def _sentence(error: Mapping[str, Any]) -> str:
     where, *parts = error["loc"]
     if where == "body" and len(parts) > 1 and parts[0] in _SHAPES:
         parts = parts[1:]  # it says which of several shapes the body was read as
-    before = [None, *parts]
     place = ".".join(
         plain(str(part))
-        for part, container in zip(parts, before, strict=False)
-        if not (isinstance(container, int) and part in _KINDS)
+        for before, part in pairwise((None, *parts))
+        if not (isinstance(before, int) and part in _KINDS)
     )
     return f"{place or 'the body'}: {plain(error['msg'], 200)}"
 
