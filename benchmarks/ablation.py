@@ -2,6 +2,7 @@
 
     python benchmarks/ablation.py musical_instruments --seeds 5
     python benchmarks/ablation.py beauty --seeds 1 --epochs 20    # a large one, every fit cut short alike
+    python benchmarks/ablation.py beauty --only "without KL" "without whitening"    # these alone, beside the default
 
 The variants stand in `ablation` of params.yaml. The outcome goes to docs/benchmarks/<dataset>-ablation.json, which
 `make docs` renders. Runs go as in benchmark.py: as DVC experiments, of the commit, and on from where a run was stopped.
@@ -31,21 +32,24 @@ def main() -> None:
     """Run the variants on one data set."""
     parser = argparse.ArgumentParser(description="HybridVAE with one thing changed at a time, on validation.")
     parser.add_argument("--epochs", type=int, help=f"at most, in every variant (default: {MODEL}.epochs)")
+    parser.add_argument("--only", nargs="+", metavar="VARIANT", help="these beside the default (default: all)")
     arguments = parse(parser, "ablation")
     try:
         with stoppable():
-            ablate(arguments.dataset, arguments.seeds, arguments.jobs, epochs=arguments.epochs)
+            ablate(arguments.dataset, arguments.seeds, arguments.jobs, epochs=arguments.epochs, only=arguments.only)
     except HybridVAEError as error:
         sys.exit(f"ablation: {error}")
 
 
-def ablate(dataset: str, n_seeds: int, jobs: int, *, epochs: int | None = None) -> None:
+def ablate(dataset: str, n_seeds: int, jobs: int, *, epochs: int | None = None, only: list[str] | None = None) -> None:
     """Run every variant that applies to the data set with every seed, and write the results.
 
     Args:
         epochs: at most, in every variant, in place of hybridvae.epochs.
+        only: the variants that are run beside the default; by default all.
     """
     params = REPOSITORY.params
+    params["ablation"] = chosen(params["ablation"], only)
     declared(REPOSITORY.catalogue, dataset)
     if epochs is not None:
         params[MODEL]["epochs"] = epochs
@@ -99,6 +103,16 @@ def ablate(dataset: str, n_seeds: int, jobs: int, *, epochs: int | None = None) 
         path = RESULTS / f"{dataset}-ablation.json"
         write_json(path, report)
         print(f"ablation: wrote {path.relative_to(ROOT)}")
+
+
+def chosen(variants: dict[str, Block], only: list[str] | None) -> dict[str, Block]:
+    """The default, which is the first, and of the others those in `only`, or all."""
+    if unknown := set(only or []) - set(variants):
+        raise BadParameterError(
+            f"--only names {', '.join(sorted(unknown))}: `ablation` in params.yaml has {'; '.join(variants)}."
+        )
+    first = next(iter(variants))
+    return {name: changes for name, changes in variants.items() if only is None or name in (first, *only)}
 
 
 def whole(params: Block, changes: Block) -> Block:

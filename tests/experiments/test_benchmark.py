@@ -114,6 +114,12 @@ def test_sampled_figures_weigh_users_by_their_targets():
     assert ndcg_of(judgement([0.0, 1.0], [0.5, 0.0], 0).per_user) == {"sampled": 0.75, "full": 0.25}
 
 
+def test_the_variants_of_an_ablation_can_be_chosen():
+    variants = {"the default": {}, "without KL": {"hybridvae": {"beta": 0.0}}, "with scale 1": {}}
+    assert list(ablation.chosen(variants, None)) == list(variants)
+    assert list(ablation.chosen(variants, ["with scale 1"])) == ["the default", "with scale 1"]
+
+
 def test_every_variant_of_the_ablation_is_a_configuration_that_differs_in_one_thing():
     usual = ablation.whole(PARAMS, {})
     for name, changes in PARAMS["ablation"].items():
@@ -181,6 +187,10 @@ def test_writing_parameters_changes_their_lines_alone(tmp_path):
         (["literature.py", "data", "--seeds", "0"], "--seeds is 0: it must be at least 1"),
         (["benchmark.py", "nowhere"], "there is no data set 'nowhere' in sources.yaml"),
         (["ablation.py", "nowhere"], "there is no data set 'nowhere' in sources.yaml"),
+        (
+            ["ablation.py", "ml-100k", "--only", "without sense"],
+            "--only names without sense: `ablation` in params.yaml has",
+        ),
         (["ablation.py", "ml-100k", "--epochs", "0"], "hybridvae.epochs is 0: it must be a whole number"),
         (["benchmark.py", "ml-100k", "--jobs", "0"], "--seeds and --jobs must be at least 1"),
         (["benchmark.py", "ml-100k", "--split", "sideways"], "use one of temporal, leave_one_out"),
