@@ -76,8 +76,7 @@ def benchmark(arguments: argparse.Namespace) -> None:
         raise BadParameterError(
             f"--tune names {', '.join(sorted(unknown))}: `models` has {', '.join(params['models'])}."
         )
-    wanted = tuned if strategy != "temporal" else tuning if arguments.tuned or arguments.tune else None
-    if wanted and not arguments.defaults and not wanted.exists():
+    if (wanted := read_first(arguments, tuned, tuning)) and not wanted.exists():
         raise UnreadableFileError(
             f"{wanted} does not exist: run the benchmark of the temporal split, with tuning, first."
         )
@@ -141,6 +140,15 @@ def benchmark(arguments: argparse.Namespace) -> None:
         }
         write_json(RESULTS / f"{name}.json", report)
         print(f"benchmark: wrote {(RESULTS / name).relative_to(ROOT)}.json")
+
+
+def read_first(arguments: argparse.Namespace, tuned: Path, tuning: Path) -> Path | None:
+    """The file of an earlier benchmark that this one goes on from: its results, or what it tried; None for neither."""
+    if arguments.defaults:
+        return None
+    if arguments.split != "temporal":
+        return tuned
+    return tuning if arguments.tuned or (arguments.tune and not arguments.only_tune) else None
 
 
 def refused_before(results: Path) -> dict[str, str]:

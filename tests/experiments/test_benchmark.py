@@ -1,8 +1,10 @@
 """The benchmark command: what it tries, and how it averages."""
 
+import argparse
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import ablation
 import numpy as np
@@ -10,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from benchmark import average, chosen_before, device_of, ndcg_of
+from benchmark import average, chosen_before, device_of, ndcg_of, read_first
 from conftest import ROOT
 from defaults import least_loss, overrides
 from tried import code_of, tried_before, with_code_of_today, with_earlier
@@ -112,6 +114,18 @@ def test_seeds_are_averaged_user_by_user():
 
 def test_sampled_figures_weigh_users_by_their_targets():
     assert ndcg_of(judgement([0.0, 1.0], [0.5, 0.0], 0).per_user) == {"sampled": 0.75, "full": 0.25}
+
+
+def test_a_benchmark_goes_on_from_the_file_that_it_needs():
+    def needed(**given):
+        usual = {"split": "temporal", "defaults": False, "tuned": False, "tune": None, "only_tune": False}
+        return read_first(argparse.Namespace(**usual | given), Path("results"), Path("tuning"))
+
+    assert needed() is None
+    assert needed(defaults=True, split="cold_items") is None
+    assert needed(split="cold_items") == Path("results")
+    assert needed(tuned=True) == needed(tune=["ease"]) == Path("tuning")
+    assert needed(tune=["ease"], only_tune=True) is None, "the first models can be tuned before there is a file"
 
 
 def test_the_variants_of_an_ablation_can_be_chosen():
