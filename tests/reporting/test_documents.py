@@ -184,6 +184,12 @@ def test_the_readme_shows_pairs_once_there_are_any(tmp_path):
     assert f"| [shop](docs/benchmarks/shop.md) | autoencoder: Mult-VAE → HybridVAE | {gain} |" in short
     assert f"| ml-100k, defaults | autoencoder: Mult-VAE → HybridVAE | {gain} |" in short
     assert A_PAIR in results and "A pair is" not in results, "it is said above"
+    large = a_report("large") | {"pairs": the_pairs("full")}
+    large["models"]["hybridvae"]["users"] = large["models"]["itemknn"]["users"] = 600
+    pages, both, _ = parts({"pairs": the_pairs("full")}, large=large)
+    short = pages[tmp_path / "README.md"].partition("<!-- answer: begin")[2]
+    assert "[large]" in short and "[shop]" not in short, "two users say too little for the README"
+    assert "[large]" in both and "[shop]" in both
     figure = tmp_path / "docs/benchmarks/figures/shop-pairs.svg"
     assert figure in texts and "figures/shop-pairs.svg" in texts[tmp_path / "docs/benchmarks/shop.md"]
 

@@ -45,6 +45,7 @@ from hybridvae.reporting.scaling import scale_frame, scale_section
 
 Report = dict[str, Any]
 
+ENOUGH_USERS = 500  # of a data set in the README's answer; with fewer, intervals are wider than most differences
 _HOW = (
     "Then each was fitted on training + validation part, and judged on the test part. Figures are means over seeds, "
     "intervals are over users; p is of HybridVAE against the model, by a paired permutation test on per-user means "
@@ -124,7 +125,7 @@ def _sections(root: Path, reports: list[Report]) -> dict[str, str]:
     benchmarks = [report for report in reports if "models" in report]
     paired = [report for report in benchmarks if report["split"] == "temporal" and report.get("pairs")]
     sections = {
-        "answer": _answer(root, paired),
+        "answer": _answer(root, [report for report in paired if _any_model(report)["users"] >= ENOUGH_USERS] or paired),
         "pairs": pairs_overview(paired) if paired else "",
         "results": _results(root, explained=bool(paired)),
     }
