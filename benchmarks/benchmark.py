@@ -55,7 +55,10 @@ def main() -> None:
     part.add_argument("--tuned", action="store_true", help="tune nothing: take what was tried from the tuning file")
     part.add_argument("--defaults", action="store_true", help="tune nothing: take the configurations of params.yaml")
     parser.add_argument("--tune", nargs="+", metavar="MODEL", help="tune these alone")
+    parser.add_argument("--only", nargs="+", metavar="MODEL", help="judge these alone, on another split")
     arguments = parse(parser, "benchmark")
+    if arguments.only and arguments.split == "temporal":
+        sys.exit("benchmark: --only goes with --split alone: the table of the temporal split is of all models.")
     if arguments.tune and (arguments.tuned or arguments.defaults or arguments.split != "temporal"):
         sys.exit("benchmark: --tune goes neither with --tuned, nor --defaults, nor a split but the temporal one.")
     try:
@@ -68,14 +71,8 @@ def main() -> None:
 def benchmark(arguments: argparse.Namespace) -> None:
     """Tune (on the temporal split), run the seeds, write the results."""
     dataset, strategy = arguments.dataset, arguments.split
-    params, raw_sha256 = REPOSITORY.params, declared(REPOSITORY.catalogue, dataset).sha256
-    params["split"] |= {"strategy": strategy}
-    parse_config(SplitConfig, params["split"], where="split")
+    params, raw_sha256 = params_of(arguments), declared(REPOSITORY.catalogue, dataset).sha256
     tuned, tuning = RESULTS / f"{dataset}.json", RESULTS / "tuning" / f"{dataset}.json"
-    if unknown := set(arguments.tune or []) - set(params["models"]):
-        raise BadParameterError(
-            f"--tune names {', '.join(sorted(unknown))}: `models` has {', '.join(params['models'])}."
-        )
     if (wanted := read_first(arguments, tuned, tuning)) and not wanted.exists():
         raise UnreadableFileError(
             f"{wanted} does not exist: run the benchmark of the temporal split, with tuning, first."
@@ -140,6 +137,24 @@ def benchmark(arguments: argparse.Namespace) -> None:
         }
         write_json(RESULTS / f"{name}.json", report)
         print(f"benchmark: wrote {(RESULTS / name).relative_to(ROOT)}.json")
+
+
+def params_of(arguments: argparse.Namespace) -> Block:
+    """Those of params.yaml, with the split and the models that are asked for.
+
+    Raises:
+        BadParameterError: there is no such split, or no such model.
+    """
+    params = REPOSITORY.params
+    params["split"] |= {"strategy": arguments.split}
+    parse_config(SplitConfig, params["split"], where="split")
+    for option, named in (("--tune", arguments.tune), ("--only", arguments.only)):
+        if unknown := set(named or []) - set(params["models"]):
+            raise BadParameterError(
+                f"{option} names {', '.join(sorted(unknown))}: `models` has {', '.join(params['models'])}."
+            )
+    params["models"] = [model for model in params["models"] if model in (arguments.only or params["models"])]
+    return params
 
 
 def read_first(arguments: argparse.Namespace, tuned: Path, tuning: Path) -> Path | None:

@@ -211,6 +211,11 @@ def test_writing_parameters_changes_their_lines_alone(tmp_path):
         (["benchmark.py", "ml-100k", "--tune", "magic"], "--tune names magic: `models` has popularity, content"),
         (["benchmark.py", "ml-100k", "--tune", "ease", "--tuned"], "--tune goes neither with --tuned, nor --defaults"),
         (["benchmark.py", "ml-100k", "--tune", "ease", "--defaults"], "--tune goes neither with --tuned, nor"),
+        (["benchmark.py", "ml-100k", "--only", "ease"], "--only goes with --split alone"),
+        (
+            ["benchmark.py", "ml-100k", "--split", "cold_items", "--only", "magic"],
+            "--only names magic: `models` has popularity, content",
+        ),
         (
             ["defaults.py", "musical_instruments", "nowhere"],
             "nowhere was not tuned: docs/benchmarks/tuning has musical_instruments",
