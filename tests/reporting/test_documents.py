@@ -10,6 +10,7 @@ from hybridvae.errors import HybridVAEError
 from hybridvae.reporting.documents import (
     ablation_overview,
     ablation_page,
+    benchmark_figures,
     benchmark_page,
     documents,
     overview,
@@ -145,6 +146,21 @@ def test_the_overview_of_pairs_has_a_row_for_each_data_set_and_family():
     )
     other["models"]["itemknn"]["negatives"] = {"min": 7, "max": 7}
     assert "| NDCG@10, among negatives |" in pairs_overview([a_report() | {"pairs": the_pairs("sampled")}, other])
+
+
+def test_a_ranking_in_which_no_pair_has_a_gain_is_not_drawn():
+    report = a_report() | {"pairs": the_pairs("full", "sampled")}
+    none = report | {"pairs": {name: the_pairs_of_nothing(name) for name in ("full", "sampled")}}
+    half = report | {"pairs": report["pairs"] | {"full": the_pairs_of_nothing("full")}}
+    assert "Full ranking" in benchmark_figures("shop", report, None)["shop-pairs.svg"]
+    drawn = benchmark_figures("shop", half, None)["shop-pairs.svg"]
+    assert "Full ranking" not in drawn and "Among 30 to 50" in drawn
+    assert "shop-pairs.svg" not in benchmark_figures("shop", none, None)
+
+
+def the_pairs_of_nothing(protocol):
+    pairs = the_pairs(protocol)[protocol]
+    return {family: pair | {"relative": None, "low": None, "high": None} for family, pair in pairs.items()}
 
 
 def test_the_readme_shows_pairs_once_there_are_any(tmp_path):

@@ -539,7 +539,10 @@ def benchmark_figures(name: str, report: Report, tried: Report | None) -> dict[s
     drawn = {"comparison": figures.comparison(comparison_frame(models), title=f"Models on {name}, test part")}
     if pairs := report.get("pairs"):
         frame = pairs_frame(pairs, _any_model(report))
-        drawn["pairs"] = figures.pairs(frame, title=f"Does text pay? {name}, test part")
+        # On cold items models without text find nothing, and there is no gain over nothing.
+        frame = frame[frame.groupby("protocol")["gain"].transform("count") > 0]
+        if len(frame):
+            drawn["pairs"] = figures.pairs(frame, title=f"Does text pay? {name}, test part")
     if any("slices" in of_model for of_model in models.values()):
         title = f"Who and what is served well on {name}, test part"
         drawn["slices"] = figures.slices(slices_frame(models), title=title)
