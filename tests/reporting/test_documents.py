@@ -148,19 +148,12 @@ def test_the_overview_of_pairs_has_a_row_for_each_data_set_and_family():
     assert "| NDCG@10, among negatives |" in pairs_overview([a_report() | {"pairs": the_pairs("sampled")}, other])
 
 
-def test_a_ranking_in_which_no_pair_has_a_gain_is_not_drawn():
-    report = a_report() | {"pairs": the_pairs("full", "sampled")}
-    none = report | {"pairs": {name: the_pairs_of_nothing(name) for name in ("full", "sampled")}}
-    half = report | {"pairs": report["pairs"] | {"full": the_pairs_of_nothing("full")}}
-    assert "Full ranking" in benchmark_figures("shop", report, None)["shop-pairs.svg"]
-    drawn = benchmark_figures("shop", half, None)["shop-pairs.svg"]
-    assert "Full ranking" not in drawn and "Among 30 to 50" in drawn
-    assert "shop-pairs.svg" not in benchmark_figures("shop", none, None)
-
-
-def the_pairs_of_nothing(protocol):
-    pairs = the_pairs(protocol)[protocol]
-    return {family: pair | {"relative": None, "low": None, "high": None} for family, pair in pairs.items()}
+def test_pairs_are_not_shown_of_cold_items():
+    for split, shown in (("global_temporal", True), ("cold_items", False)):
+        report = a_report(split=split) | {"pairs": the_pairs("full", "sampled")}
+        drawn = list(benchmark_figures("shop", report, None))
+        assert ("shop-pairs.svg" in drawn) == shown
+        assert ("## Does text pay?" in benchmark_page(report, drawn)) == shown
 
 
 def test_the_readme_shows_pairs_once_there_are_any(tmp_path):

@@ -293,9 +293,15 @@ def benchmark_page(report: Report, drawn: list[str]) -> str:
     )
 
 
+def _pairs_of(report: Report) -> dict[str, Any]:
+    """Its pairs; none of cold items, of which models without text know nothing, so that a gain is over nothing."""
+    pairs: dict[str, Any] = report.get("pairs", {})
+    return {} if report["split"] == "cold_items" else pairs
+
+
 def _pairs(report: Report, shown: dict[str, str]) -> list[str]:
     """The lines of a benchmark's page on its pairs; none where it has no pairs."""
-    if not (pairs := report.get("pairs")):
+    if not (pairs := _pairs_of(report)):
         return []
     return ["## Does text pay?", "", PAIRS_SAID, "", shown["pairs"], pairs_table(pairs, _any_model(report))]
 
@@ -537,12 +543,9 @@ def benchmark_figures(name: str, report: Report, tried: Report | None) -> dict[s
 
     models = report["models"]
     drawn = {"comparison": figures.comparison(comparison_frame(models), title=f"Models on {name}, test part")}
-    if pairs := report.get("pairs"):
+    if pairs := _pairs_of(report):
         frame = pairs_frame(pairs, _any_model(report))
-        # On cold items models without text find nothing, and there is no gain over nothing.
-        frame = frame[frame.groupby("protocol")["gain"].transform("count") > 0]
-        if len(frame):
-            drawn["pairs"] = figures.pairs(frame, title=f"Does text pay? {name}, test part")
+        drawn["pairs"] = figures.pairs(frame, title=f"Does text pay? {name}, test part")
     if any("slices" in of_model for of_model in models.values()):
         title = f"Who and what is served well on {name}, test part"
         drawn["slices"] = figures.slices(slices_frame(models), title=title)
