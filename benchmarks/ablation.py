@@ -11,7 +11,7 @@ The variants stand in `ablation` of params.yaml. The outcome goes to docs/benchm
 import argparse
 import sys
 
-from command import REPOSITORY, RESULTS, ROOT, command_typed, parse
+from command import REPOSITORY, RESULTS, ROOT, check_named, command_typed, parse
 
 from hybridvae.config import Block, parse_config
 from hybridvae.data.embedding import EmbedConfig
@@ -107,10 +107,7 @@ def ablate(dataset: str, n_seeds: int, jobs: int, *, epochs: int | None = None, 
 
 def chosen(variants: dict[str, Block], only: list[str] | None) -> dict[str, Block]:
     """The default, which is the first, and of the others those in `only`, or all."""
-    if unknown := set(only or []) - set(variants):
-        raise BadParameterError(
-            f"--only names {', '.join(sorted(unknown))}: `ablation` in params.yaml has {'; '.join(variants)}."
-        )
+    check_named("--only", only or [], variants, f"`ablation` in params.yaml has {'; '.join(variants)}")
     first = next(iter(variants))
     return {name: changes for name, changes in variants.items() if only is None or name in (first, *only)}
 

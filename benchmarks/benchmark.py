@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from command import REPOSITORY, RESULTS, ROOT, command_typed, parse
+from command import REPOSITORY, RESULTS, ROOT, check_named, command_typed, parse
 from defaults import overrides
 from tried import PREPARED_BY, code_of, tried_before, with_earlier
 
@@ -149,10 +149,7 @@ def params_of(arguments: argparse.Namespace) -> Block:
     params["split"] |= {"strategy": arguments.split}
     parse_config(SplitConfig, params["split"], where="split")
     for option, named in (("--tune", arguments.tune), ("--only", arguments.only)):
-        if unknown := set(named or []) - set(params["models"]):
-            raise BadParameterError(
-                f"{option} names {', '.join(sorted(unknown))}: `models` has {', '.join(params['models'])}."
-            )
+        check_named(option, named or [], params["models"], f"`models` has {', '.join(params['models'])}")
     params["models"] = [model for model in params["models"] if model in (arguments.only or params["models"])]
     return params
 

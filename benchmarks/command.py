@@ -3,8 +3,10 @@
 import shlex
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Collection
 from pathlib import Path
 
+from hybridvae.errors import BadParameterError
 from hybridvae.repository import Repository
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,6 +23,19 @@ def parse(parser: ArgumentParser, name: str) -> Namespace:
     if min(arguments.seeds, arguments.jobs) < 1:
         sys.exit(f"{name}: --seeds and --jobs must be at least 1.")
     return arguments
+
+
+def check_named(option: str, named: Collection[str], known: Collection[str], choice: str) -> None:
+    """Refuse an option that names what there is not.
+
+    Args:
+        choice: how the sentence ends, which says what there is.
+
+    Raises:
+        BadParameterError: one of the named is not among the known.
+    """
+    if unknown := set(named) - set(known):
+        raise BadParameterError(f"{option} names {', '.join(sorted(unknown))}: {choice}.")
 
 
 def command_typed(name: str) -> str:
